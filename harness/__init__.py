@@ -1,0 +1,1 @@
+"""Benchmarks variants of a language model made by surgery on its weights."""

@@ -1,0 +1,85 @@
+"""``python -m harness``: the same grid through Hydra; ``-m`` sweeps any key."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+os.environ.setdefault("HYDRA_FULL_ERROR", "0")
+
+import hydra
+from omegaconf import DictConfig
+
+from harness.config.compose import open_keys, register, search_path_override, typed_run
+from harness.config.paths import CONF
+from harness.config.schema import RunConfig
+
+
+def run_grid(run: RunConfig, command: str = "") -> int:
+    """Runs every cell of a run, writes its table, and returns the number of cells that did not pass.
+
+    Raises:
+        ValueError: for a run that cannot work.
+    """
+    from harness.evaluation.bench import Bench, share_threads
+    from harness.evaluation.grid import plan_grid
+    from harness.report import build_table, terminal_text, write_pages
+
+    grid = plan_grid(run)
+    share_threads(run.runtime)
+    bench = Bench(grid, command)
+    folder = Path(run.results.dir)
+    if run.dry_run:
+        print("\n\n".join(dict.fromkeys(bench.plan(c) for c in grid.cells)))
+        return 0
+    failed = reused = 0
+    for number, planned in enumerate(grid.cells, 1):
+        print(f"[{number}/{len(grid.cells)}] {planned.name} ...", end=" ", flush=True)
+        evaluated = bench.evaluate(planned)
+        if run.export is not None:
+            bench.export_once(planned, Path(run.export))
+        result = evaluated.result
+        broken = [*result.problems, *(g.text for g in evaluated.gates if not g.passed)]
+        failed += bool(broken)
+        reused += evaluated.reused
+        spent = "stored already" if evaluated.reused else f"{result.seconds:.1f} s"
+        print(f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})", *broken, sep="; ")
+    table = build_table(folder, run.baseline)
+    paths = write_pages(table)
+    print(f"\n{terminal_text(table)}\n\n{len(grid.cells) - reused} cells run, {reused} stored already")
+    print("written: " + ", ".join(str(p) for p in paths))
+    return failed
+
+
+@hydra.main(version_base=None, config_path=str(CONF), config_name="harness")
+def _app(config: DictConfig) -> None:
+    command = shlex.join(["python", "-m", "harness", *_TYPED])
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        failed = run_grid(typed_run(config), command)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; finished cells are stored, the same command goes on from there")
+    if failed:
+        sys.exit(f"{failed} cells did not pass")
+
+
+_TYPED: list[str] = []
+
+
+def main() -> None:
+    """Hands the command line to Hydra, with open keys and a user's own ``conf/``."""
+    _TYPED[:] = sys.argv[1:]
+    register()
+    try:
+        sys.argv[1:] = [*open_keys(_TYPED), *search_path_override()]
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    _app()
+
+
+if __name__ == "__main__":
+    main()

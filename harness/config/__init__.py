@@ -1,0 +1,1 @@
+"""The schema of everything in ``conf/``, and how it is composed."""

@@ -1,0 +1,219 @@
+"""Composing configs with Hydra, by name, with errors that list what is valid."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.config import schema
+from harness.config.paths import CONF, LAB_WEIGHTS, conf_folders, user_conf
+from harness.config.schema import GateConfig, ModelConfig, RunConfig, TaskConfig
+from harness.config.variants import VARIANTS
+
+T = TypeVar("T")
+
+
+def register() -> None:
+    """Makes the schema and the ``${lab:name}`` resolver known to Hydra; harmless when repeated."""
+    ConfigStore.instance().store(name="run_schema", node=RunConfig)
+    if not OmegaConf.has_resolver("lab"):
+        OmegaConf.register_new_resolver("lab", lambda name: str(LAB_WEIGHTS / name))
+
+
+def search_path_override() -> list[str]:
+    """The override that adds a user's own ``conf/``, if there is one."""
+    own = user_conf()
+    return [f"hydra.searchpath=[file://{own}]"] if own else []
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra on our configs, also inside a running Hydra application."""
+    register()
+    instance = GlobalHydra.instance()
+    outer, instance.hydra = instance.hydra, None
+    try:
+        with initialize_config_dir(str(CONF), version_base=None):
+            yield
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def open_keys(overrides: Sequence[str]) -> list[str]:
+    """Overrides as Hydra wants them: below ``variant``, ``task`` and ``gates`` any key may be added."""
+    free = ("variant.", "task.", "gates.")
+    return [f"++{o}" if o.startswith(free) else o for o in overrides]
+
+
+def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
+    try:
+        with _hydra():
+            return compose(name, overrides=[*open_keys(overrides), *search_path_override()])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(f"config: {_plain(error)}{_valid_keys(str(error.__cause__ or error))}") from error
+
+
+def _plain(error: Exception) -> str:
+    """Hydra's message with that of its cause, which names the key."""
+    cause = error.__cause__
+    lines = [line for e in (error, cause) if e for line in str(e).splitlines()]
+    noise = ("To append to your config", "full_key:", "reference_type=", "object_type=", "set env var")
+    return "; ".join(
+        dict.fromkeys(line.strip() for line in lines if line.strip() and not line.strip().startswith(noise))
+    )
+
+
+def _valid_keys(message: str) -> str:
+    """The keys of the schema that a message names."""
+    named = re.search(r"not in '(\w+)'", message)
+    owner = getattr(schema, named.group(1), None) if named else None
+    return f". Keys: {', '.join(f.name for f in fields(owner))}" if owner else ""
+
+
+def known(group: str) -> list[str]:
+    """Names of the configs in a group, ours and the user's."""
+    return sorted({p.stem for folder in conf_folders() for p in (folder / group).glob("*.yaml")})
+
+
+def unknown(kind: str, name: str, names: Sequence[str]) -> ValueError:
+    """The error for a name that no config has."""
+    close = difflib.get_close_matches(name, names, 3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    return ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}")
+
+
+def _typed(kind: type[T], content: Any, what: str) -> T:
+    """Checks keys and types against a dataclass."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(kind), content)
+        return OmegaConf.to_object(merged)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        keys = ", ".join(f.name for f in fields(kind))  # type: ignore[arg-type]
+        raise ValueError(f"{what}: {str(error).splitlines()[0]}. Keys: {keys}") from error
+
+
+def compose_run(overrides: Sequence[str] = ()) -> RunConfig:
+    """The run's config with these Hydra overrides.
+
+    Raises:
+        ValueError: for unknown keys or groups, or values of the wrong type.
+    """
+    return typed_run(_compose("harness", overrides))
+
+
+def typed_run(config: DictConfig) -> RunConfig:
+    """The composed config as a dataclass."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    plain.pop("experiment", None)
+    run = _typed(RunConfig, plain, "run config")
+    run.gates = {task: _typed(GateConfig, gate, f"gates.{task}") for task, gate in run.gates.items()}
+    return run
+
+
+def compose_model(name: str) -> tuple[str, ModelConfig]:
+    """A model by name, folder or hub id: its short name and its config.
+
+    Raises:
+        ValueError: if it is none of the three.
+    """
+    if name in known("models"):
+        content = OmegaConf.to_container(_compose("catalogue", [f"+models@entry={name}"]).entry, resolve=True)
+        return name, _typed(ModelConfig, content, f"conf/models/{name}.yaml")
+    if Path(name).is_dir():
+        return Path(name).resolve().name, ModelConfig(path=str(Path(name).resolve()))
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return name.replace("/", "--"), ModelConfig(path=name)
+    raise ValueError(f"{unknown('model', name, known('models'))}. Otherwise give a folder or a hub id (owner/name).")
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """A variant's name in tables, its method and its checked config."""
+
+    label: str
+    method: str
+    config: Any
+
+
+def compose_variant(name: str, donor: str | None, settings: Mapping[str, Any]) -> tuple[VariantSpec, set[str]]:
+    """A variant by name.
+
+    Args:
+        name: a file of ``conf/variant/``.
+        donor: the model's own donor, which a config reads as ``${model.donor}``.
+        settings: keys to replace; those the variant lacks are left out.
+
+    Returns:
+        The variant and the settings that it took.
+    """
+    if name not in known("variant"):
+        raise unknown("variant", name, known("variant"))
+    composed = _compose("catalogue", [f"+variant={name}"])
+    composed.model.donor = donor
+    content = OmegaConf.to_container(composed.variant, resolve=True)
+    assert isinstance(content, dict)
+    method = content.get("method")
+    if method not in VARIANTS:
+        raise ValueError(f"conf/variant/{name}.yaml: {unknown('method', str(method), sorted(VARIANTS))}")
+    kind = VARIANTS[method]
+    taken = {k: v for k, v in settings.items() if k in {f.name for f in fields(kind)} - {"method"}}
+    config: Any = _typed(kind, {**content, **taken}, f"variant {name}")
+    if method == "composed":
+        config.steps = [_step(step, donor) for step in config.steps]
+    extra = ",".join(f"{k}={_short(v)}" for k, v in sorted(taken.items()))
+    return VariantSpec(f"{name}({extra})" if extra else name, method, config), set(taken)
+
+
+def _step(step: Any, donor: str | None) -> VariantSpec:
+    """A step of a composed variant: a variant's name, or ``{variant: name, key: value, ...}``."""
+    if isinstance(step, str):
+        return compose_variant(step, donor, {})[0]
+    settings = dict(step)
+    name = settings.pop("variant", None)
+    if name is None:
+        raise ValueError(f"a step of a composed variant needs 'variant': {step}")
+    spec, taken = compose_variant(name, donor, settings)
+    if taken != set(settings):
+        raise ValueError(f"step {name}: unknown keys {sorted(set(settings) - taken)}")
+    return spec
+
+
+def _short(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def compose_task(name: str, settings: Mapping[str, Any]) -> tuple[TaskConfig, set[str]]:
+    """A task by name, with the settings that it took."""
+    if name not in known("task"):
+        raise unknown("task or suite", name, [*known("task"), *known("suite")])
+    content = OmegaConf.to_container(_compose("catalogue", [f"+task={name}"]).task, resolve=True)
+    assert isinstance(content, dict)
+    taken = {k: v for k, v in settings.items() if k in {f.name for f in fields(TaskConfig)}}
+    return _typed(TaskConfig, {**content, **taken}, f"task {name}"), set(taken)
+
+
+def expand_tasks(names: Sequence[str]) -> list[str]:
+    """Task names in order, suites replaced by their tasks, each once."""
+    out: dict[str, None] = {}
+    for name in names:
+        if name in known("suite"):
+            content = _compose("catalogue", [f"+suite={name}"]).suite
+            out.update(dict.fromkeys(content.tasks))
+        elif name in known("task"):
+            out[name] = None
+        else:
+            raise unknown("task or suite", name, [*known("task"), *known("suite")])
+    return list(out)

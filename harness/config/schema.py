@@ -1,0 +1,188 @@
+"""What may stand in ``conf/``: one dataclass a kind of file, checked when it is composed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class DataConfig:
+    """Where data sets come from (``conf/data/``).
+
+    Attributes:
+        source: ``hub`` asks the Hugging Face hub, ``mirror`` reads files below ``root``.
+        root: folder of the mirror: ``<dataset path>/<dataset name or default>/<split>.jsonl[.gz]|.parquet``.
+    """
+
+    source: str = "hub"
+    root: str | None = None
+
+
+@dataclass
+class RuntimeConfig:
+    """How cells are run (``conf/runtime/``).
+
+    Attributes:
+        device: torch device; ``auto`` takes a GPU if there is one.
+        dtype: dtype of the resident model; ``auto`` as stored.
+        batch_size: requests in a batch.
+        max_length: context in tokens; null takes the model's own.
+        attn_implementation: as in transformers; null for its default.
+        threads: torch threads in a worker; null shares the cores out among the workers.
+        trust_remote_code: run modelling code that comes with a model's weights.
+        chat_template: wrap prompts in the tokenizer's chat template.
+    """
+
+    device: str = "auto"
+    dtype: str = "float32"
+    batch_size: int = 32
+    max_length: int | None = None
+    attn_implementation: str | None = None
+    threads: int | None = None
+    trust_remote_code: bool = False
+    chat_template: bool = False
+
+
+@dataclass
+class SandboxConfig:
+    """Limits on programs that a model wrote.
+
+    Attributes:
+        kind: ``bubblewrap`` isolates; ``process`` only sets resource limits and warns; ``auto``
+            is bubblewrap, or ``process`` where it is missing and every model is the lab's own.
+        seconds: wall-clock limit of one program.
+        memory_mb: address space of one program.
+        processes: processes of the user that may exist while it runs.
+        file_mb: size of a file it may write.
+        output_kb: output that is kept.
+    """
+
+    kind: str = "auto"
+    seconds: float = 5.0
+    memory_mb: int = 1024
+    processes: int = 64
+    file_mb: int = 16
+    output_kb: int = 64
+
+
+@dataclass
+class ResultsConfig:
+    """Where results go.
+
+    Attributes:
+        dir: folder of the run; cells that lie there already are not run again.
+    """
+
+    dir: str = "results/run"
+
+
+@dataclass
+class GateConfig:
+    """What a cell must reach to pass.
+
+    Attributes:
+        min: least score.
+        above: variant that it must beat, resolved.
+        not_below: variant that it must not fall below by more than ``margin``, resolved.
+        margin: what ``not_below`` allows, in score.
+        variants: variants it holds for; empty for all but the one it compares with.
+    """
+
+    min: float | None = None
+    above: str | None = None
+    not_below: str | None = None
+    margin: float = 0.0
+    variants: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RunConfig:
+    """One run: the grid of models x variants x tasks (``conf/harness.yaml``).
+
+    Attributes:
+        model: name, path or hub id of a base model, or a list of them.
+        variants: names of variants.
+        tasks: names of tasks or suites; null takes the model's own suite.
+        variant: settings that replace those of every variant that has them.
+        task: settings that replace those of every task that has them.
+        limit: documents a task (a subject, for MMLU); null for all.
+        seed: seed of the shots and of sampling.
+        baseline: variant that the others are compared with.
+        gates: task -> gate, a `GateConfig`.
+        fresh: run cells again that are stored.
+        dry_run: print each variant's plan and run nothing.
+        export: folder to write each variant to as a plain Hugging Face model; null for none.
+    """
+
+    model: Any = "lab-base"
+    variants: Any = field(default_factory=lambda: ["base"])
+    tasks: Any = None
+    variant: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+    seed: int = 1234
+    baseline: str = "base"
+    gates: dict[str, Any] = field(default_factory=dict)
+    fresh: bool = False
+    dry_run: bool = False
+    export: str | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
+    sandbox: SandboxConfig = field(default_factory=SandboxConfig)
+    results: ResultsConfig = field(default_factory=ResultsConfig)
+
+
+@dataclass
+class ModelConfig:
+    """A base model by name (``conf/models/``).
+
+    Attributes:
+        path: folder or hub id.
+        revision: hub revision.
+        donor: name, path or hub id of the model that ``merge`` variants take from.
+        suite: suite that is run when no task is named.
+    """
+
+    path: str = MISSING
+    revision: str | None = None
+    donor: str | None = None
+    suite: str = "main"
+
+
+@dataclass
+class TaskConfig:
+    """A task (``conf/task/``).
+
+    Attributes:
+        lm_eval: lm-eval's name of the task, tag or group (or a list of them).
+        folder: where lm-eval's YAML lies, below its ``tasks/``, below ours or absolute. Null scans
+            all of lm-eval's tasks, which costs ten seconds a process.
+        metric: the score, as lm-eval writes it: ``metric,filter``.
+        chance: score of guessing.
+        num_fewshot: shots; null takes the task's own number.
+        max_gen_toks: tokens generated at most; null takes the task's own limit, else lm-eval's 256.
+        generation: other generation settings that replace the task's own.
+        repeats: samples drawn for each document.
+        pass_k: the k of pass@k.
+        cluster: what makes documents alike: ``none``, ``subtask``, or the name of a column.
+        scorer: ``lm_eval``, or ``code`` (sandbox) or ``math`` (math-verify) where we own it.
+        groups: group -> lm-eval tag or group whose mean is stored beside the score.
+        about: one line for people.
+    """
+
+    lm_eval: Any = MISSING
+    folder: str | None = None
+    metric: str = MISSING
+    chance: float = 0.0
+    num_fewshot: int | None = None
+    max_gen_toks: int | None = None
+    generation: dict[str, Any] = field(default_factory=dict)
+    repeats: int = 1
+    pass_k: list[int] = field(default_factory=lambda: [1])
+    cluster: str = "none"
+    scorer: str = "lm_eval"
+    groups: dict[str, str] = field(default_factory=dict)
+    about: str = ""

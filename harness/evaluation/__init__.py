@@ -1,0 +1,1 @@
+"""Running cells, keeping them, and saying what they show."""

@@ -1,0 +1,155 @@
+"""One worker's bench: the resident base, the patch that is in, the tasks, and the cells they make."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from transformers import PreTrainedModel
+
+from harness.config.schema import RuntimeConfig
+from harness.evaluation.cells import CellResult, file_name
+from harness.evaluation.gates import GateVerdict, judge
+from harness.evaluation.grid import Grid, PlannedCell, model_ref, source_of
+from harness.evaluation.runner import Cell, run, stored
+from harness.evaluation.store import Store
+from harness.models import Base, ModelRef, load_base, load_model
+from harness.patch import Patch, export
+from harness.sandbox import Limits, Sandbox, open_sandbox
+from harness.tasks.load import LoadedTask, load_task
+from harness.variants import Context, build, plan_text
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A cell after the bench is done with it."""
+
+    result: CellResult
+    reused: bool
+    gates: tuple[GateVerdict, ...]
+
+
+def share_threads(runtime: RuntimeConfig) -> None:
+    """Sets torch's threads: as asked, or the cores shared out among the workers of this session."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    torch.set_num_threads(runtime.threads or max(1, (os.cpu_count() or 1) // workers))
+
+
+class Bench:
+    """Holds one base at a time; patches go in and out of it."""
+
+    def __init__(self, grid: Grid, command: str = "") -> None:
+        self.grid = grid
+        self.command = command
+        self.store = Store(Path(grid.run.results.dir))
+        self._base: Base | None = None
+        self._patch: tuple[str, str, Patch] | None = None
+        self._tasks: dict[tuple[str, str | None], LoadedTask] = {}
+        self._sandboxes: dict[bool, Sandbox] = {}
+
+    def evaluate(self, planned: PlannedCell) -> Evaluated:
+        """Runs a cell unless it is stored with the same identity, and judges its gate."""
+        result, reused = self._result(planned, fresh=self.grid.run.fresh)
+        gates: tuple[GateVerdict, ...] = ()
+        if planned.gate is not None:
+            needed = {v for v in (planned.gate.above, planned.gate.not_below) if v}
+            others = {v: self._result(self.grid.sibling(planned, v), fresh=False)[0] for v in sorted(needed)}
+            gates = tuple(judge(planned.gate, result, others, self.store))
+        return Evaluated(result, reused, gates)
+
+    def _result(self, planned: PlannedCell, fresh: bool) -> tuple[CellResult, bool]:
+        cell = self.cell(planned)
+        # Two workers may want the same cell: one as its own, one as what a gate compares with.
+        lock = self.store.path(planned.name).with_suffix(".lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            found = None if fresh else stored(cell, self.store)
+            if found is not None:
+                logger.info("%s: stored already, not run again", planned.name)
+                return found, True
+            return run(cell, self.store), False
+
+    def cell(self, planned: PlannedCell) -> Cell:
+        """A cell with its model, patch and data loaded."""
+        base = self.base(planned.model)
+        sandbox = self._sandbox(planned.trusted) if planned.task.scorer == "code" else None
+        return Cell(
+            name=planned.name,
+            base=base,
+            patch=self.patch(planned),
+            task=self._task(planned, sandbox),
+            limit=self.grid.run.limit,
+            seed=self.grid.run.seed,
+            runtime=self.grid.run.runtime,
+            sandbox=sandbox.name if sandbox else None,
+            command=self.command,
+        )
+
+    def base(self, ref: ModelRef) -> Base:
+        """The resident base, loaded when another one was resident."""
+        if self._base is None or self._base.ref.path != ref.path:
+            self._base, self._patch = None, None
+            gc.collect()
+            self._base = load_base(replace(ref, device=self._device(ref.device)))
+        return self._base
+
+    def patch(self, planned: PlannedCell) -> Patch:
+        """The variant's patch, built when another one was the last."""
+        key = (planned.name.model, planned.name.variant)
+        if self._patch is None or self._patch[:2] != key:
+            self._patch = None
+            base = self.base(planned.model)
+            self._patch = (*key, build(base, planned.variant, Context(self._load_donor)))
+        return self._patch[2]
+
+    def plan(self, planned: PlannedCell) -> str:
+        """The dry-run plan of a cell's variant."""
+        return plan_text(self.base(planned.model), planned.name.variant, self.patch(planned))
+
+    def export_once(self, planned: PlannedCell, folder: Path) -> Path:
+        """Writes the variant of a cell as a plain Hugging Face folder, unless it lies there already.
+
+        Raises:
+            ValueError: if another variant lies there under the same name.
+        """
+        target = folder / file_name(planned.name.model) / file_name(planned.name.variant)
+        patch = self.patch(planned)
+        record = target / "variant.json"
+        if record.is_file():
+            if json.loads(record.read_text())["digest"] != patch.digest:
+                raise ValueError(f"{target} holds another variant of that name; choose another folder to export to")
+        else:
+            export(self.base(planned.model), patch, target)
+        return target
+
+    def _load_donor(self, name: str) -> PreTrainedModel:
+        ref = model_ref(name, self.grid.run)[0]
+        assert self._base is not None
+        return load_model(replace(ref, dtype=str(self._base.model.dtype).removeprefix("torch."), device="cpu"))
+
+    def _task(self, planned: PlannedCell, sandbox: Sandbox | None) -> LoadedTask:
+        key = (planned.name.task, sandbox.name if sandbox else None)
+        if key not in self._tasks:
+            self._tasks[key] = load_task(planned.name.task, planned.task, source_of(self.grid.run), sandbox)
+        return self._tasks[key]
+
+    def _sandbox(self, trusted: bool) -> Sandbox:
+        if trusted not in self._sandboxes:
+            config = self.grid.run.sandbox
+            limits = Limits(config.seconds, config.memory_mb, config.processes, config.file_mb, config.output_kb)
+            self._sandboxes[trusted] = open_sandbox(config.kind, limits, trusted)
+        return self._sandboxes[trusted]
+
+    @staticmethod
+    def _device(device: str) -> str:
+        if device != "auto":
+            return device
+        return "cuda" if torch.cuda.is_available() else "cpu"

@@ -1,0 +1,181 @@
+"""The cells of a run, checked as far as can be without loading a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.config.compose import (
+    VariantSpec,
+    compose_model,
+    compose_task,
+    compose_variant,
+    expand_tasks,
+    unknown,
+)
+from harness.config.paths import LAB_WEIGHTS
+from harness.config.schema import GateConfig, RunConfig, TaskConfig
+from harness.data import DataSource
+from harness.evaluation.cells import CellName
+from harness.models import ModelRef
+from harness.sandbox import why_missing
+
+DONOR_KEYS = ("donor", "source")
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell before anything is loaded."""
+
+    name: CellName
+    model: ModelRef
+    variant: VariantSpec
+    task: TaskConfig
+    gate: GateConfig | None
+    trusted: bool
+
+
+@dataclass(frozen=True)
+class Grid:
+    """All cells of a run, ordered by model, variant, task: a worker changes models and patches least."""
+
+    run: RunConfig
+    cells: tuple[PlannedCell, ...]
+
+    def find(self, name: CellName) -> PlannedCell:
+        """The planned cell of a name."""
+        return next(c for c in self.cells if c.name == name)
+
+    def sibling(self, cell: PlannedCell, variant: str) -> PlannedCell:
+        """The cell of another variant of the same model and task."""
+        return self.find(replace(cell.name, variant=variant))
+
+
+def names_of(value: Any) -> list[str]:
+    """A list of names from a list or from text with commas, each once."""
+    items = value.split(",") if isinstance(value, str) else list(value or [])
+    return list(dict.fromkeys(str(i).strip() for i in items if str(i).strip()))
+
+
+def model_ref(name: str, run: RunConfig) -> tuple[ModelRef, str | None, str]:
+    """Where a model lies, its donor and its suite."""
+    short, config = compose_model(name)
+    runtime = run.runtime
+    ref = ModelRef(
+        short,
+        config.path,
+        config.revision,
+        runtime.dtype,
+        runtime.device,
+        runtime.attn_implementation,
+        runtime.trust_remote_code,
+    )
+    return ref, config.donor, config.suite
+
+
+def plan_grid(run: RunConfig) -> Grid:
+    """Composes every model, variant and task of a run.
+
+    Raises:
+        ValueError: for unknown names, settings that nothing takes, combinations that cannot work.
+    """
+    source_of(run)
+    cells: list[PlannedCell] = []
+    used: set[str] = set()
+    models = names_of(run.model)
+    if not models or not names_of(run.variants):
+        raise ValueError("a run needs at least one model and one variant")
+    for model in models:
+        ref, donor, suite = model_ref(model, run)
+        if any(c.model.name == ref.name and c.model.path != ref.path for c in cells):
+            raise ValueError(f"two models are called {ref.name!r}; their results would share a folder")
+        specs = _variants(run, donor, used)
+        tasks = {n: compose_task(n, run.task) for n in expand_tasks(names_of(run.tasks) or [suite])}
+        used |= {f"task.{key}" for _, taken in tasks.values() for key in taken}
+        for spec in specs:
+            _check_variant(spec, ref, run)
+            for task, (config, _) in tasks.items():
+                trusted = _is_lab(ref) and all(_is_lab(r) for r in _donors(spec, run))
+                name = CellName(ref.name, spec.label, task)
+                cells.append(PlannedCell(name, ref, spec, config, _gate(run, task, spec.label), trusted))
+    asked = {f"variant.{k}" for k in run.variant} | {f"task.{k}" for k in run.task}
+    if unused := sorted(asked - used):
+        raise ValueError(f"no chosen variant or task has the setting {', '.join(unused)}; {_offers(cells)}")
+    grid = Grid(run, tuple(cells))
+    _check_gates(grid)
+    _check_sandbox(grid)
+    return grid
+
+
+def _variants(run: RunConfig, donor: str | None, used: set[str]) -> list[VariantSpec]:
+    specs = []
+    for name in names_of(run.variants):
+        spec, taken = compose_variant(name, donor, run.variant)
+        used |= {f"variant.{key}" for key in taken}
+        specs.append(spec)
+    return specs
+
+
+def _offers(cells: Sequence[PlannedCell]) -> str:
+    keys = {c.variant.method: ", ".join(sorted(set(vars(c.variant.config)) - {"method"})) for c in cells}
+    return "; ".join(f"{method} has: {names or 'none'}" for method, names in sorted(keys.items()))
+
+
+def _check_variant(spec: VariantSpec, ref: ModelRef, run: RunConfig) -> None:
+    for step in [spec, *(getattr(spec.config, "steps", None) or [])]:
+        for key in DONOR_KEYS:
+            if hasattr(step.config, key) and getattr(step.config, key) is None:
+                raise ValueError(
+                    f"variant {step.label} of model {ref.name}: no {key}, and conf/models names none for this model; "
+                    f"set variant.{key}=NAME|PATH|HUB_ID"
+                )
+    for donor in _donors(spec, run):
+        if donor.path == ref.path and spec.method == "checkpoint":
+            raise ValueError(f"variant {spec.label}: {donor.name} is the base itself")
+
+
+def _donors(spec: VariantSpec, run: RunConfig) -> list[ModelRef]:
+    """Models that a variant takes from; unknown names raise here, before anything runs."""
+    steps = [spec, *(getattr(spec.config, "steps", None) or [])]
+    named = [getattr(s.config, key) for s in steps for key in DONOR_KEYS if getattr(s.config, key, None)]
+    return [model_ref(name, run)[0] for name in named]
+
+
+def _is_lab(ref: ModelRef) -> bool:
+    return LAB_WEIGHTS.resolve() in Path(ref.path).resolve().parents
+
+
+def _gate(run: RunConfig, task: str, variant: str) -> GateConfig | None:
+    gate = run.gates.get(task)
+    if gate is None or (gate.variants and variant not in gate.variants) or variant in (gate.above, gate.not_below):
+        return None
+    return gate
+
+
+def _check_gates(grid: Grid) -> None:
+    tasks = {c.name.task for c in grid.cells}
+    variants = {c.name.variant for c in grid.cells}
+    for task, gate in grid.run.gates.items():
+        if task not in tasks:
+            raise unknown("task in gates", task, sorted(tasks))
+        for name in [gate.above, gate.not_below, *gate.variants]:
+            if name is not None and name not in variants:
+                raise ValueError(f"gates.{task}: {name!r} is not among the variants of this run: {sorted(variants)}")
+
+
+def _check_sandbox(grid: Grid) -> None:
+    needy = [c for c in grid.cells if c.task.scorer == "code" and not c.trusted]
+    reason = why_missing() if needy and grid.run.sandbox.kind in ("auto", "bubblewrap") else None
+    if reason:
+        raise ValueError(
+            f"task {needy[0].name.task} runs programs that {needy[0].name.model} writes: {reason}. "
+            "Or accept resource limits only, with sandbox.kind=process."
+        )
+
+
+def source_of(run: RunConfig) -> DataSource:
+    """The data source of a run."""
+    root = Path(run.data.root).expanduser() if run.data.source == "mirror" and run.data.root else None
+    return DataSource(run.data.source, root)  # type: ignore[arg-type]

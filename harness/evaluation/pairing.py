@@ -1,0 +1,57 @@
+"""Two cells of one task, paired by document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.evaluation.cells import CellResult, Outcome
+from harness.evaluation.statistics import Comparison, Estimate, compare, mean_interval
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A variant's cell against the baseline's.
+
+    Attributes:
+        comparison: the statistics, or None if no document pairs.
+        unpaired: documents of either cell that the other lacks, or asks in other words.
+    """
+
+    comparison: Comparison | None
+    unpaired: int
+
+
+def scored(result: CellResult, outcomes: list[Outcome]) -> dict[tuple[str, int, str, str], Outcome]:
+    """The outcomes under the cell's own filter, by document."""
+    return {o.document: o for o in outcomes if o.filter == result.filter and result.metric in o.metrics}
+
+
+def estimate(result: CellResult, outcomes: list[Outcome]) -> Estimate:
+    """A cell's score with its interval."""
+    rows = list(scored(result, outcomes).values())
+    return mean_interval([o.metrics[result.metric] for o in rows], _clusters(rows))
+
+
+def pair(result: CellResult, outcomes: list[Outcome], other: CellResult, other_outcomes: list[Outcome]) -> Pairing:
+    """Compares two cells on the documents that both were asked in the same words.
+
+    Raises:
+        ValueError: if the cells have different metrics.
+    """
+    if (result.metric, result.filter) != (other.metric, other.filter):
+        raise ValueError(
+            f"{result.name} is scored by {result.metric},{result.filter}, {other.name} by {other.metric},{other.filter}"
+        )
+    ours, theirs = scored(result, outcomes), scored(other, other_outcomes)
+    common = [key for key in ours if key in theirs]
+    unpaired = len(ours) + len(theirs) - 2 * len(common)
+    if not common:
+        return Pairing(None, unpaired)
+    a = [ours[key].metrics[result.metric] for key in common]
+    b = [theirs[key].metrics[result.metric] for key in common]
+    return Pairing(compare(a, b, _clusters([ours[key] for key in common])), unpaired)
+
+
+def _clusters(rows: list[Outcome]) -> list[str] | None:
+    clusters = [o.cluster for o in rows]
+    return None if any(c is None for c in clusters) else [str(c) for c in clusters]

@@ -1,0 +1,207 @@
+"""Evaluating one cell: a patched model on a task, through lm-eval's own ``evaluate``."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib.metadata import version
+from statistics import fmean
+from typing import Any
+
+from lm_eval.evaluator import evaluate
+
+from harness.config.schema import RuntimeConfig
+from harness.data import rows_digest
+from harness.engine import ResidentLM
+from harness.evaluation.cells import CellName, CellResult, Outcome, identity_digest
+from harness.evaluation.store import Store
+from harness.models import Base
+from harness.patch import Patch
+from harness.tasks.load import LoadedTask
+
+_LIBRARIES = ("variant-harness", "lm-eval", "torch", "transformers", "datasets", "math-verify")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell that is ready to run.
+
+    Attributes:
+        name: its name.
+        base: the resident model.
+        patch: the variant.
+        task: the loaded task.
+        limit: documents a subtask; None for all.
+        seed: seed of shots and sampling.
+        runtime: how to run it.
+        sandbox: name of the sandbox that runs its programs, or None.
+        command: the command that asked for it, to be shown beside the result.
+    """
+
+    name: CellName
+    base: Base
+    patch: Patch
+    task: LoadedTask
+    limit: int | None
+    seed: int
+    runtime: RuntimeConfig
+    sandbox: str | None = None
+    command: str = ""
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the outcomes depend on."""
+        tasks = self.task.subtasks
+        return {
+            "model": self.base.fingerprint,
+            "patch": self.patch.digest,
+            "task": self.task.name,
+            "task_config": asdict(self.task.config),
+            "task_versions": {name: str(task.VERSION) for name, task in tasks.items()},
+            "shots": {name: task.config.num_fewshot for name, task in tasks.items()},
+            "data": rows_digest(_shown(task, self.limit) for task in tasks.values()),
+            "limit": self.limit,
+            "seed": self.seed,
+            "max_length": self.runtime.max_length,
+            "chat_template": self.runtime.chat_template,
+            "dtype": str(self.base.model.dtype),
+            "backend": "hf",
+            "sandbox": self.sandbox if self.task.config.scorer == "code" else None,
+            "versions": {name: version(name) for name in _LIBRARIES},
+        }
+
+    @property
+    def digest(self) -> str:
+        """Digest of the identity."""
+        return identity_digest(self.identity)
+
+
+def _shown(task: Any, limit: int | None) -> list[Any]:
+    docs = task.eval_docs
+    return [docs[i] for i in range(len(docs) if limit is None else min(limit, len(docs)))]
+
+
+def stored(cell: Cell, store: Store) -> CellResult | None:
+    """The cell's result if it is stored with the same identity."""
+    result = store.get(cell.name)
+    return result if result is not None and result.digest == cell.digest else None
+
+
+def run(cell: Cell, store: Store) -> CellResult:
+    """Evaluates a cell and stores it."""
+    started = time.monotonic()
+    cell.task.reseed(cell.seed)
+    runtime = cell.runtime
+    with cell.patch.applied(cell.base.model) as model:
+        lm = ResidentLM(model, cell.base.tokenizer, runtime.batch_size, runtime.max_length)
+        answer = evaluate(
+            lm,
+            {"tasks": dict(cell.task.subtasks)},
+            limit=cell.limit,
+            bootstrap_iters=0,
+            log_samples=True,
+            apply_chat_template=runtime.chat_template,
+            confirm_run_unsafe_code=True,
+        )
+    assert answer is not None, "evaluate answers None only beside rank 0"
+    outcomes = outcomes_of(answer["samples"], cell.task, lm)
+    result = _result(cell, outcomes, asdict(lm.accounting), time.monotonic() - started)
+    store.put(result, outcomes)
+    logger.info("%s: %s %.4f, n=%d, %.1f s", cell.name, result.metric, result.score, result.n, result.seconds)
+    return result
+
+
+def outcomes_of(samples: Mapping[str, list[dict[str, Any]]], task: LoadedTask, lm: ResidentLM) -> list[Outcome]:
+    """lm-eval's samples as outcomes; values are plain Python numbers."""
+    out = []
+    for subtask, rows in samples.items():
+        for row in rows:
+            generated = task.subtasks[subtask].OUTPUT_TYPE == "generate_until"
+            texts = [text for request in row["resps"] for text in request] if generated else []
+            out.append(
+                Outcome(
+                    subtask=subtask,
+                    doc_id=int(row["doc_id"]),
+                    doc_hash=row["doc_hash"],
+                    prompt_hash=row["prompt_hash"],
+                    filter=row["filter"],
+                    prediction=_plain(row["filtered_resps"]),
+                    response=_plain(row["resps"]) if generated else None,
+                    metrics={name: float(_scalar(row[name])) for name in row["metrics"]},
+                    cluster=_cluster(task.config.cluster, subtask, row["doc"]),
+                    generated_tokens=sum(len(lm.tok_encode(text)) for text in texts),
+                )
+            )
+    return out
+
+
+def _cluster(kind: str, subtask: str, doc: Mapping[str, Any]) -> str | None:
+    if kind == "none":
+        return None
+    if kind == "subtask":
+        return subtask
+    if kind not in doc:
+        raise ValueError(f"cluster {kind!r}: documents of {subtask} have the columns {', '.join(doc)}")
+    return str(doc[kind])
+
+
+def _scalar(value: Any) -> Any:
+    """lm-eval wraps some values, e.g. ``(0.0,)`` of a bypassed aggregation."""
+    return value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
+
+
+def _plain(value: Any) -> Any:
+    """Lists, strings and numbers of Python for what may hold tuples and numpy numbers."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds: float) -> CellResult:
+    metric, _, filter_name = cell.task.config.metric.partition(",")
+    scored = [o for o in outcomes if o.filter == (filter_name or "none") and metric in o.metrics]
+    if not scored:
+        has = sorted({f"{m},{o.filter}" for o in outcomes for m in o.metrics})
+        raise ValueError(f"task {cell.task.name}: no metric {cell.task.config.metric!r}; it has {', '.join(has)}")
+    keys = sorted({(m, o.filter) for o in outcomes for m in o.metrics})
+    values = {o.document: o.metrics[metric] for o in scored}
+    not_finite = sum(not math.isfinite(v) for v in values.values())
+    provenance = cell.patch.provenance
+    return CellResult(
+        name=cell.name,
+        digest=cell.digest,
+        identity=cell.identity,
+        metric=metric,
+        filter=filter_name or "none",
+        chance=cell.task.config.chance,
+        score=fmean(values.values()),
+        n=len(values),
+        scores={f"{m},{f}": fmean(o.metrics[m] for o in outcomes if o.filter == f and m in o.metrics) for m, f in keys},
+        groups={
+            group: fmean(v for (subtask, *_), v in values.items() if subtask in members)
+            for group, members in cell.task.groups.items()
+        },
+        counts={**counts, "not_finite": counts["not_finite"] + not_finite},
+        seconds=round(seconds, 3),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        patch={
+            "method": provenance.method,
+            "touched": provenance.touched,
+            "trained": provenance.trained,
+            "total": sum(p.numel() for p in cell.base.model.parameters()),
+            "config": provenance.config,
+            "donors": provenance.donors,
+            "seeds": provenance.seeds,
+        },
+        settings={
+            "batch_size": cell.runtime.batch_size,
+            "device": str(cell.base.model.device),
+            "command": cell.command,
+        },
+    )

@@ -1,0 +1,90 @@
+"""The results folder: one JSON and one JSONL a cell, each whole or absent.
+
+``DIR/cells/<model>/<variant>/<task>.json`` holds scores and identity, the ``.jsonl`` beside it the
+outcomes by document. The JSON is written last: a cell is there when its JSON is there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from harness.evaluation.cells import FORMAT, CellName, CellResult, Outcome, file_name
+from harness.evaluation.files import atomic_write, write_text
+
+
+class Store:
+    """Cells of one results folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, name: CellName) -> Path:
+        """Where a cell's JSON lies."""
+        return self.folder / "cells" / file_name(name.model) / file_name(name.variant) / f"{file_name(name.task)}.json"
+
+    def get(self, name: CellName) -> CellResult | None:
+        """A stored cell, or None.
+
+        Raises:
+            ValueError: if the file is damaged or of another format.
+        """
+        path = self.path(name)
+        return _read(path) if path.is_file() else None
+
+    def put(self, result: CellResult, outcomes: Sequence[Outcome]) -> Path:
+        """Stores a cell; one with another identity in its place is moved to ``DIR/replaced/`` first."""
+        path = self.path(result.name)
+        if path.is_file():
+            self._set_aside(path)
+        with atomic_write(path.with_suffix(".jsonl")) as file:
+            for outcome in outcomes:
+                file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+        write_text(path, json.dumps({"format": FORMAT, **asdict(result)}, indent=1, ensure_ascii=False) + "\n")
+        return path
+
+    def _set_aside(self, path: Path) -> None:
+        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        target = self.folder / "replaced" / f"{stamp}-{os.getpid()}" / path.relative_to(self.folder / "cells")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for file in (path, path.with_suffix(".jsonl")):
+            if file.is_file():
+                os.replace(file, target.with_suffix(file.suffix))
+
+    def outcomes(self, name: CellName) -> list[Outcome]:
+        """The outcomes of a stored cell.
+
+        Raises:
+            ValueError: if the file is missing or a line is damaged.
+        """
+        path = self.path(name).with_suffix(".jsonl")
+        if not path.is_file():
+            raise ValueError(f"{path}: the outcomes of cell {name} are missing; run the cell again with fresh=true")
+        out = []
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    out.append(Outcome(**json.loads(line)))
+                except (ValueError, TypeError) as error:
+                    raise ValueError(f"{path}: line {number} is not an outcome: {error}") from error
+        return out
+
+    def __iter__(self) -> Iterator[CellResult]:
+        """All stored cells, sorted by path."""
+        for path in sorted((self.folder / "cells").glob("*/*/*.json")):
+            yield _read(path)
+
+
+def _read(path: Path) -> CellResult:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("format")
+        if version != FORMAT:
+            raise ValueError(f"format {version}, this version reads {FORMAT}")
+        return CellResult(**{**content, "name": CellName(**content["name"])})
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a stored cell: {error}. Delete it to run the cell again.") from error

@@ -1,0 +1,1 @@
+"""The embedded tiny world and its models."""

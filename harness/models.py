@@ -1,0 +1,160 @@
+"""Loading a base model, and knowing it by its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.anatomy import Anatomy
+
+# Keys of a config that say where a model came from, not what it computes.
+_INCIDENTAL = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """Where a model lies and how to load it.
+
+    Attributes:
+        name: the name shown in tables.
+        path: a folder or a hub id.
+        revision: hub revision; None for the default branch.
+        dtype: ``float32``, ``bfloat16``, ``float16`` or ``auto`` (as stored).
+        device: torch device.
+        attn_implementation: as in transformers; None for its default.
+        trust_remote_code: run modelling code that comes with the weights.
+    """
+
+    name: str
+    path: str
+    revision: str | None = None
+    dtype: str = "float32"
+    device: str = "cpu"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Base:
+    """A resident base model; patches go in and out of ``model``."""
+
+    ref: ModelRef
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    anatomy: Anatomy
+    fingerprint: str = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The model's name in tables."""
+        return self.ref.name
+
+
+def load_base(ref: ModelRef) -> Base:
+    """Loads model and tokenizer and fingerprints the weights.
+
+    Raises:
+        ValueError: if the weights are missing, broken or not safetensors.
+    """
+    model = load_model(ref)
+    tokenizer = AutoTokenizer.from_pretrained(ref.path, revision=ref.revision, trust_remote_code=ref.trust_remote_code)
+    return Base(ref, model, tokenizer, Anatomy.of(model), fingerprint(model))
+
+
+def load_model(ref: ModelRef) -> PreTrainedModel:
+    """Loads a causal language model from safetensors, in eval mode, on its device.
+
+    Raises:
+        ValueError: if the weights are missing, broken or not safetensors.
+    """
+    folder = Path(ref.path)
+    if folder.exists():
+        check_folder(folder)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            ref.path,
+            revision=ref.revision,
+            dtype=ref.dtype,
+            attn_implementation=ref.attn_implementation,
+            trust_remote_code=ref.trust_remote_code,
+            use_safetensors=True,
+        )
+    except SafetensorError as error:
+        raise ValueError(f"model {ref.name}: a safetensors file under {ref.path} cannot be read: {error}") from error
+    except OSError as error:
+        raise ValueError(f"model {ref.name}: cannot load {ref.path!r} (a folder or a hub id): {error}") from error
+    model.to(torch.device(ref.device))  # type: ignore[arg-type] # transformers wraps the method without its type
+    return model.eval()
+
+
+def check_folder(folder: Path) -> None:
+    """Checks a local model folder before anything is loaded from it.
+
+    Raises:
+        ValueError: if it has no config, no safetensors weights, or a truncated weight file.
+    """
+    if not (folder / "config.json").is_file():
+        raise ValueError(f"{folder}: no config.json, so this is not a model folder")
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        others = sorted(p.name for p in folder.iterdir() if p.suffix in {".bin", ".pt", ".pth", ".ckpt"})
+        found = (
+            f"found only pickle weights ({', '.join(others)}), which can run code when read" if others else "found none"
+        )
+        raise ValueError(
+            f"{folder}: weights are read from *.safetensors only; {found}. "
+            "Convert them once with `save_pretrained` in a place you trust."
+        )
+    for file in files:
+        _check_safetensors(file)
+
+
+def _check_safetensors(file: Path) -> None:
+    """Compares a file's length with what its header announces."""
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        head = handle.read(8)
+        length = struct.unpack("<Q", head)[0] if len(head) == 8 else size
+        raw = handle.read(length) if 8 + length <= size else b""
+    if not raw:
+        raise ValueError(f"{file}: not a whole safetensors file ({size} bytes, the header alone would be {length})")
+    try:
+        header = json.loads(raw)
+    except ValueError as error:
+        raise ValueError(f"{file}: the safetensors header is not JSON: {error}") from error
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    expected = 8 + length + max(ends, default=0)
+    if size != expected:
+        raise ValueError(f"{file}: {size} bytes, but its header announces {expected}: the file is truncated or damaged")
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """The tensor's bytes in row-major order, on the CPU."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data
+
+
+def hash_tensors(tensors: Iterable[tuple[str, Tensor]], digest: Any) -> None:
+    """Feeds names, dtypes, shapes and bytes to a hashlib object, in order of name."""
+    for name, tensor in sorted(tensors, key=lambda item: item[0]):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        digest.update(tensor_bytes(tensor))
+
+
+def fingerprint(model: PreTrainedModel) -> str:
+    """SHA-256 of what the model computes with: its weights and its config, not its path."""
+    digest = hashlib.sha256()
+    config = {k: v for k, v in model.config.to_dict().items() if k not in _INCIDENTAL}
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    hash_tensors(model.named_parameters(), digest)
+    return digest.hexdigest()

@@ -1,0 +1,6 @@
+"""Tables that people read, made from stored cells."""
+
+from harness.report.table import Table, build_table
+from harness.report.write import terminal_text, write_pages
+
+__all__ = ["Table", "build_table", "terminal_text", "write_pages"]

@@ -1,0 +1,193 @@
+"""The table as Markdown: scores and differences to read, then every number behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from harness.evaluation.statistics import Estimate
+from harness.report.table import Entry, Row, Table
+
+MARKS = {"gain": " ▲", "regression": " ▼", "unresolved": "", "baseline": "", "none": ""}
+
+
+def percent(value: float) -> str:
+    """``0.953`` as ``95.3``."""
+    return f"{100 * value:.1f}"
+
+
+def points(value: float) -> str:
+    """``-0.02`` as ``-2.0``, with its sign; a true minus is not used, so that text can be searched."""
+    return f"{100 * value:+.1f}"
+
+
+def interval(estimate: Estimate, show: object = percent) -> str:
+    """``[low, high]``."""
+    assert callable(show)
+    return f"[{show(estimate.low)}, {show(estimate.high)}]"
+
+
+def p_value(p: float | None) -> str:
+    """Short p-value."""
+    if p is None:
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def render(table: Table) -> str:
+    """The whole page."""
+    parts = ["# Results", "", _legend(table), ""]
+    for model in table.models:
+        parts += [f"## {model}", "", *_scores(table, model), ""]
+    parts += ["## Every number", "", *_details(table), "", *_groups(table), *_footer(table)]
+    return "\n".join(parts) + "\n"
+
+
+def _legend(table: Table) -> str:
+    return (
+        f"Scores in percent with their 95% interval. Δ: difference to `{table.baseline}` on the same documents, in "
+        "points, with its paired 95% interval; ▲ resolved gain, ▼ resolved regression (Holm-adjusted p < 0.05 over the "
+        f"{table.comparisons} comparisons of this page, and an interval without 0); no mark: unresolved, which does "
+        "not mean unchanged."
+    )
+
+
+def _scores(table: Table, model: str) -> list[str]:
+    rows = [r for r in table.rows if r.model == model]
+    tasks = [t for t in table.tasks if any(t in r.entries for r in rows)]
+    heads = []
+    for task in tasks:
+        results = [r.entries[task].result for r in rows if task in r.entries]
+        sizes = sorted({r.n for r in results})
+        n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        heads.append(f"{task}<br>n={n}, chance {percent(results[0].chance)}")
+    lines = [_line(["variant", "parameters touched", *heads]), _line(["---", "---:", *["---:"] * len(tasks)])]
+    for row in rows:
+        cells = [_score(row.entries.get(task)) for task in tasks]
+        lines.append(_line([f"`{row.variant}`", row.touched, *cells]))
+    return lines
+
+
+def _score(entry: Entry | None) -> str:
+    if entry is None:
+        return "not run"
+    text = f"**{percent(entry.score.value)}** {interval(entry.score)}"
+    if entry.result.problems:
+        text += " ⚠"
+    if entry.pairing and entry.pairing.comparison:
+        d = entry.pairing.comparison.difference
+        text += f"<br>Δ {points(d.value)} {interval(d, points)}{MARKS[entry.verdict]}"
+    return text
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+
+def _details(table: Table) -> list[str]:
+    heads = [
+        "model", "task", "variant", "metric", "n", "chance", "score", "95% interval", "Δ", "95% interval", "p",
+        "adjusted p", "verdict", "gained", "lost", "resolvable", "tokens in", "tokens out", "clipped", "seconds",
+    ]  # fmt: skip
+    lines = [_line(heads), _line(["---"] * 4 + ["---:"] * 8 + ["---"] + ["---:"] * 7)]
+    for task in table.tasks:
+        for row in table.rows:
+            if task in row.entries:
+                lines.append(_line(_detail(row, task, row.entries[task])))
+    return lines
+
+
+def _detail(row: Row, task: str, entry: Entry) -> list[str]:
+    r, counts = entry.result, entry.result.counts
+    comparison = entry.pairing.comparison if entry.pairing else None
+    middle = [""] * 8
+    if comparison is not None:
+        d = comparison.difference
+        middle = [
+            points(d.value),
+            interval(d, points),
+            p_value(comparison.p),
+            p_value(entry.adjusted_p),
+            entry.verdict,
+            str(comparison.gained),
+            str(comparison.lost),
+            percent(comparison.resolvable),
+        ]
+    elif entry.verdict == "baseline":
+        middle[4] = "baseline"
+    clipped = counts["clipped_prompts"] + counts["clipped_budgets"]
+    return [
+        row.model,
+        task,
+        f"`{row.variant}`",
+        f"{r.metric},{r.filter}",
+        str(r.n),
+        percent(r.chance),
+        percent(entry.score.value),
+        interval(entry.score),
+        *middle,
+        f"{counts['prompt_tokens']:,}",
+        f"{counts['generated_tokens']:,}",
+        str(clipped),
+        f"{r.seconds:.1f}",
+    ]
+
+
+def _groups(table: Table) -> list[str]:
+    """Means of the groups of a task (MMLU's four), where it has any."""
+    lines: list[str] = []
+    for task in table.tasks:
+        rows = [(r, r.entries[task].result.groups) for r in table.rows if task in r.entries]
+        names = list(dict.fromkeys(name for _, groups in rows for name in groups))
+        if names:
+            lines += [
+                f"### {task} by group",
+                "",
+                _line(["model", "variant", *names]),
+                _line(["---", "---", *["---:"] * len(names)]),
+            ]
+            lines += [
+                _line([r.model, f"`{r.variant}`", *[percent(g[n]) if n in g else "" for n in names]]) for r, g in rows
+            ]
+            lines.append("")
+    return lines
+
+
+def _footer(table: Table) -> list[str]:
+    """What is needed to repeat the page."""
+    lines = ["## To repeat this", ""]
+    results = [e.result for row in table.rows for e in row.entries.values()]
+    commands = sorted({r.settings["command"] for r in results if r.settings["command"]})
+    if commands:
+        lines += ["```", *commands, "```", ""]
+    lines += [f"`python -m harness.report {table.folder}` renders this page again from the stored cells.", ""]
+    versions = {json.dumps(r.identity["versions"], sort_keys=True) for r in results}
+    for text in sorted(versions):
+        lines.append("- versions: " + ", ".join(f"{k} {v}" for k, v in json.loads(text).items()))
+    lines.append("- " + _common("dtype", results) + "; " + _common("seed", results) + "; " + _common("limit", results))
+    lines.append(
+        f"- device: {', '.join(sorted({r.settings['device'] for r in results}))}; "
+        f"batch size: {', '.join(sorted({str(r.settings['batch_size']) for r in results}))}"
+    )
+    for model in table.models:
+        prints = {e.result.identity["model"] for row in table.rows if row.model == model for e in row.entries.values()}
+        lines.append(f"- {model}: weights {', '.join(sorted(p[:16] for p in prints))}")
+    for row in table.rows:
+        entry = next(iter(row.entries.values())).result
+        settings = {k: v for k, v in entry.patch["config"].items() if v not in (None, [], "")}
+        lines.append(
+            f"- {row.model} `{row.variant}`: patch {entry.identity['patch'][:16]}, {json.dumps(settings, default=str)}"
+        )
+    warned = [f"- ⚠ {r.name}: {'; '.join(r.problems)}" for r in results if r.problems]
+    unpaired = [
+        f"- {e.result.name}: {e.pairing.unpaired} documents do not pair with `{table.baseline}`"
+        for row in table.rows
+        for e in row.entries.values()
+        if e.pairing and e.pairing.unpaired
+    ]
+    return lines + warned + unpaired
+
+
+def _common(key: str, results: Sequence[object]) -> str:
+    values = sorted({str(r.identity[key]) for r in results})  # type: ignore[attr-defined]
+    return f"{key}: {', '.join(values)}"

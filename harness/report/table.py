@@ -1,0 +1,173 @@
+"""The comparison table, computed once; the writers only print it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from harness.evaluation.cells import CellResult
+from harness.evaluation.pairing import Pairing, estimate, pair
+from harness.evaluation.statistics import ALPHA, Estimate, holm
+from harness.evaluation.store import Store
+
+Verdict = Literal["baseline", "gain", "regression", "unresolved", "none"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell of the table.
+
+    Attributes:
+        result: the stored cell.
+        score: its score with interval.
+        pairing: against the baseline's cell; None for the baseline and where that is missing.
+        adjusted_p: Holm-adjusted over the whole table.
+        verdict: what the comparison shows.
+    """
+
+    result: CellResult
+    score: Estimate
+    pairing: Pairing | None = None
+    adjusted_p: float | None = None
+    verdict: Verdict = "none"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A variant of a model with its cells by task."""
+
+    model: str
+    variant: str
+    entries: dict[str, Entry]
+
+    @property
+    def touched(self) -> str:
+        """Parameters touched, of all, as computed when the patch was built."""
+        patch = next(iter(self.entries.values())).result.patch
+        return "0" if not patch["touched"] else f"{patch['touched']:,} ({patch['touched'] / patch['total']:.1%})"
+
+
+@dataclass(frozen=True)
+class Table:
+    """All variants of all models on all tasks of a results folder."""
+
+    folder: Path
+    baseline: str
+    tasks: tuple[str, ...]
+    rows: tuple[Row, ...]
+    comparisons: int
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Models in order of appearance."""
+        return tuple(dict.fromkeys(row.model for row in self.rows))
+
+
+def build_table(
+    folder: Path,
+    baseline: str = "base",
+    tasks: Sequence[str] | None = None,
+    variants: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
+    sort: str | None = None,
+) -> Table:
+    """Reads the stored cells of a folder and compares them.
+
+    Args:
+        folder: results folder.
+        baseline: variant that others are compared with, within their model.
+        tasks: tasks to show, in this order; None for all.
+        variants: variants to show, in this order; None for all, the baseline first.
+        models: models to show, in this order; None for all.
+        sort: a task by whose score the variants are ordered.
+
+    Raises:
+        ValueError: if there are no cells, or a chosen task or baseline has none.
+    """
+    store = Store(folder)
+    results = [
+        r for r in store if _in(r.name.task, tasks) and _in(r.name.variant, variants) and _in(r.name.model, models)
+    ]
+    if not results:
+        raise ValueError(f"{folder} holds no stored cells" + (" of that choice" if tasks or variants or models else ""))
+    shown = tuple(tasks or dict.fromkeys(r.name.task for r in results))
+    missing = [t for t in shown if not any(r.name.task == t for r in results)]
+    if missing:
+        raise ValueError(f"{folder} holds no cell of task {', '.join(missing)}; it has {_tasks(store)}")
+    if baseline not in {r.name.variant for r in results}:
+        have = sorted({r.name.variant for r in results})
+        raise ValueError(f"{folder} holds no cell of baseline {baseline!r}; variants there: {', '.join(have)}")
+    outcomes = {r.name: store.outcomes(r.name) for r in results}
+    found = {r.name: r for r in results}
+    entries: dict[tuple[str, str], dict[str, Entry]] = {}
+    for r in results:
+        score = estimate(r, outcomes[r.name])
+        other = found.get(replace(r.name, variant=baseline))
+        pairing = None
+        if other is not None and r.name.variant != baseline:
+            pairing = pair(r, outcomes[r.name], other, outcomes[other.name])
+        first: Verdict = "baseline" if r.name.variant == baseline else "none"
+        entries.setdefault((r.name.model, r.name.variant), {})[r.name.task] = Entry(r, score, pairing, None, first)
+    entries, count = _adjust(entries)
+    rows = [Row(model, variant, cells) for (model, variant), cells in entries.items()]
+    return Table(folder, baseline, shown, tuple(_order(rows, baseline, variants, models, shown, sort)), count)
+
+
+def _in(name: str, chosen: Sequence[str] | None) -> bool:
+    return chosen is None or name in chosen
+
+
+def _tasks(store: Store) -> str:
+    return ", ".join(sorted({r.name.task for r in store}))
+
+
+def _adjust(
+    entries: dict[tuple[str, str], dict[str, Entry]],
+) -> tuple[dict[tuple[str, str], dict[str, Entry]], int]:
+    """Holm over every comparison of the table, and the verdicts that follow."""
+    places = [
+        (key, task, e.pairing.comparison)
+        for key, cells in entries.items()
+        for task, e in cells.items()
+        if e.pairing is not None and e.pairing.comparison is not None
+    ]
+    adjusted = holm([c.p for _, _, c in places])
+    out = {key: dict(cells) for key, cells in entries.items()}
+    for (key, task, comparison), p in zip(places, adjusted, strict=True):
+        verdict: Verdict = "unresolved"
+        # Both must agree: the test over the table, and the interval, which knows of clusters.
+        if p < ALPHA and comparison.difference.low > 0:
+            verdict = "gain"
+        elif p < ALPHA and comparison.difference.high < 0:
+            verdict = "regression"
+        out[key][task] = replace(out[key][task], adjusted_p=p, verdict=verdict)
+    return out, len(places)
+
+
+def _order(
+    rows: list[Row],
+    baseline: str,
+    variants: Sequence[str] | None,
+    models: Sequence[str] | None,
+    tasks: tuple[str, ...],
+    sort: str | None,
+) -> list[Row]:
+    """By model; the baseline first, then as chosen, by score, or by name."""
+    if sort is not None and sort not in tasks:
+        raise ValueError(f"cannot sort by {sort!r}; tasks: {', '.join(tasks)}")
+    model_order = list(models or sorted({r.model for r in rows}))
+
+    def key(row: Row) -> tuple[int, bool, float, int, str]:
+        entry = row.entries.get(sort) if sort else None
+        rank = list(variants).index(row.variant) if variants else 0
+        return (
+            model_order.index(row.model),
+            row.variant != baseline,
+            -entry.score.value if entry else 0.0,
+            rank,
+            row.variant,
+        )
+
+    return sorted(rows, key=key)

@@ -1,0 +1,46 @@
+"""Writing the pages of a results folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tabulate import tabulate
+
+from harness.evaluation.files import write_text
+from harness.report.formats import to_csv, to_json, to_latex
+from harness.report.markdown import MARKS, percent, points, render
+from harness.report.table import Entry, Table
+
+
+def write_pages(table: Table) -> list[Path]:
+    """Writes ``table.md``, ``.csv``, ``.json`` and ``.tex``; each file is whole or as it was."""
+    pages = {
+        "table.md": render(table),
+        "table.csv": to_csv(table),
+        "table.json": to_json(table),
+        "table.tex": to_latex(table),
+    }
+    paths = []
+    for name, text in pages.items():
+        write_text(table.folder / name, text)
+        paths.append(table.folder / name)
+    return paths
+
+
+def terminal_text(table: Table) -> str:
+    """The table for a terminal: scores, differences and marks."""
+    blocks = []
+    for model in table.models:
+        rows = [r for r in table.rows if r.model == model]
+        lines = [[r.variant, *(_short(r.entries.get(t)) for t in table.tasks)] for r in rows]
+        blocks.append(tabulate(lines, headers=[model, *table.tasks], disable_numparse=True))
+    note = f"percent (difference to {table.baseline}); ▲ resolved gain, ▼ resolved regression, no mark: unresolved"
+    return "\n\n".join([*blocks, note])
+
+
+def _short(entry: Entry | None) -> str:
+    if entry is None:
+        return "-"
+    comparison = entry.pairing.comparison if entry.pairing else None
+    delta = f" ({points(comparison.difference.value)}){MARKS[entry.verdict]}" if comparison else ""
+    return percent(entry.score.value) + delta

@@ -1,0 +1,1 @@
+"""lm-eval tasks: theirs on our data and graders, and our own."""

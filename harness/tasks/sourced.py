@@ -1,0 +1,68 @@
+"""lm-eval tasks that read our data and, where lm-eval's scorer cannot be used, our graders."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from lm_eval.api.task import ConfigurableTask
+
+from harness.data import DataSource
+from harness.grading.code import pass_at_k, passes
+from harness.grading.mathematics import equal
+from harness.sandbox import Sandbox
+
+# Data set "paths" that are file formats of the datasets library: local by nature, never redirected.
+_FORMATS = {"json", "csv", "parquet", "text", "arrow"}
+
+
+class SourcedTask(ConfigurableTask):
+    """A task of lm-eval, word for word, whose data come from our source."""
+
+    def __init__(self, config: dict[str, Any], source: DataSource) -> None:
+        self._source = source
+        super().__init__(config=config)
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Opens the data set where the source says, in place of the hub."""
+        if callable(self.config.custom_dataset) or self.DATASET_PATH in _FORMATS:
+            super().download(dataset_kwargs, **kwargs)
+            return
+        assert self.DATASET_PATH is not None
+        self.dataset = self._source.open(self.DATASET_PATH, self.DATASET_NAME, self.config.task, dataset_kwargs)
+
+
+class MathTask(SourcedTask):
+    """MATH: lm-eval's normalisers give ``exact_match``, math-verify gives ``math_verify``.
+
+    lm-eval also counts an answer as exact if sympy finds it equal to the gold one, which needs a
+    version of antlr that Hydra's excludes; here ``exact_match`` is equality after normalisation.
+    """
+
+    def process_results(self, doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+        """Both metrics of one document."""
+        text = results[0]
+        verified = equal(doc["solution"], text)
+        return {"exact_match": float(self._exact(doc, text)), "math_verify": float(verified)}
+
+    def _exact(self, doc: dict[str, Any], text: str) -> bool:
+        utils = sys.modules["lm_eval.tasks.minerva_math.utils"]
+        if (self.config.metadata or {}).get("answer") == "boxed":
+            boxed = utils.last_boxed_only_string(text)
+            return boxed is not None and utils.remove_boxed(boxed).strip() == doc["answer"]
+        answer = utils.normalize_final_answer(utils.get_unnormalized_answer(text))
+        return answer == doc["answer"]
+
+
+class CodeTask(SourcedTask):
+    """HumanEval's and MBPP's form: programs run in the sandbox, pass@k from n samples."""
+
+    def __init__(self, config: dict[str, Any], source: DataSource, sandbox: Sandbox, ks: list[int]) -> None:
+        self._sandbox, self._ks = sandbox, ks
+        super().__init__(config, source)
+
+    def process_results(self, doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
+        """pass@k for each k of one document."""
+        programs = [results[0]] if isinstance(results[0], str) else list(results[0])
+        verdicts = passes(programs, str(self.doc_to_target(doc)), self._sandbox)
+        return {f"pass@{k}": pass_at_k(len(verdicts), sum(verdicts), k) for k in self._ks}

@@ -1,0 +1,41 @@
+"""The registry of methods: one short module each, from its config to a patch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from harness.config.compose import VariantSpec
+from harness.config.variants import BaseVariant
+from harness.models import Base
+from harness.patch import Patch
+from harness.variants import checkpoint, composed, destroy, merge
+from harness.variants.context import Context, Donor, provenance
+from harness.variants.plan import plan_text
+
+__all__ = ["METHODS", "Context", "Donor", "build", "plan_text"]
+
+
+def _base(base: Base, config: BaseVariant, context: Context) -> Patch:
+    """The base itself: an empty patch."""
+    return Patch(provenance=provenance(base, config, []))
+
+
+METHODS: dict[str, Callable[..., Patch]] = {
+    "base": _base,
+    "merge": merge.build,
+    "destroy": destroy.build,
+    "checkpoint": checkpoint.build,
+    "composed": lambda base, config, context: composed.build(base, config, context, build),
+}
+
+
+def build(base: Base, spec: VariantSpec, context: Context) -> Patch:
+    """Builds a variant's patch on a base.
+
+    Raises:
+        ValueError: if the variant cannot be built, with its name.
+    """
+    try:
+        return METHODS[spec.method](base, spec.config, context)
+    except ValueError as error:
+        raise ValueError(f"variant {spec.label} on {base.name}: {error}") from error

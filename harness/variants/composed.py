@@ -1,0 +1,42 @@
+"""Variants in sequence: each is built on the model that the ones before it made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from harness.anatomy import Anatomy
+from harness.config.compose import VariantSpec
+from harness.config.variants import ComposedVariant
+from harness.models import Base
+from harness.patch import Change, Patch
+from harness.variants.context import Context, provenance
+
+
+def build(
+    base: Base,
+    config: ComposedVariant,
+    context: Context,
+    build_one: Callable[[Base, VariantSpec, Context], Patch],
+) -> Patch:
+    """Builds each step on the patched base and joins the patches.
+
+    Raises:
+        ValueError: if there are no steps, or a step cannot be built.
+    """
+    if not config.steps:
+        raise ValueError("composed: no steps; e.g. variant.steps=[oproj_merged,layer_removed]")
+    patch = Patch()
+    changes: list[Change] = []
+    donors: dict[str, str] = {}
+    seeds: dict[str, int] = {}
+    for number, step in enumerate(config.steps):
+        with patch.applied(base.model) as model:
+            current = replace(base, anatomy=Anatomy.of(model))
+            part = build_one(current, step, context)
+        changes += part.provenance.changes
+        donors |= part.provenance.donors
+        seeds |= {f"{number}.{k}": v for k, v in part.provenance.seeds.items()}
+        patch = patch.then(part, base.anatomy.architecture.layers, part.provenance)
+    record = replace(provenance(base, config, changes), donors=donors, seeds=seeds)
+    return replace(patch, provenance=record)

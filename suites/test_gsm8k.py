@@ -1,0 +1,18 @@
+"""GSM8K and its form in the lab."""
+
+import pytest
+
+
+@pytest.mark.task("gsm8k")
+def test_gsm8k(cell):
+    cell.run()
+
+
+@pytest.mark.task("gsm8k_cot")
+def test_gsm8k_cot(cell):
+    cell.run()
+
+
+@pytest.mark.task("lab_gsm8k")
+def test_lab_gsm8k(cell):
+    cell.run()

@@ -1,0 +1,8 @@
+"""Indirect object identification."""
+
+import pytest
+
+
+@pytest.mark.task("ioi")
+def test_ioi(cell):
+    cell.run()
