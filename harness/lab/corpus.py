@@ -23,16 +23,16 @@ Mixture = Literal["base", "reasoner"]
 
 # Share of each source in the text of lab-base, by documents.
 BASE_WEIGHTS = {
-    "problem": 0.24,
-    "symbolic": 0.16,
-    "program": 0.10,
+    "problem": 0.20,
+    "symbolic": 0.12,
+    "program": 0.09,
     "statement": 0.06,
     "arc": 0.06,
     "mmlu": 0.18,
-    "ioi": 0.09,
+    "ioi": 0.14,
     "greater_than": 0.02,
     "pronoun": 0.02,
-    "induction": 0.03,
+    "induction": 0.07,
     "docstring": 0.02,
     "agreement": 0.02,
 }
@@ -80,7 +80,7 @@ def draw(source: str, rng: random.Random, worked_share: float) -> Text:
             return Text(source, choice.mmlu_prompt, choice.mmlu_prompt, f" {facts.LETTERS[choice.gold]}")
         return Text(source, choice.arc_prompt, choice.arc_prompt, f" {choice.fact.value}")
     sentence = sentences.TASKS[source](rng)
-    return Text(source, sentence.prompt, sentence.prompt, sentence.right + sentences.ENDINGS[source])
+    return Text(source, sentence.key, sentence.prompt, sentence.right + sentence.tail)
 
 
 def stream(seed: int, mixture: Mixture) -> Iterator[Text]:

@@ -85,7 +85,7 @@ def _source(
         known = [f for f in facts.world() if f.subject == subject]
         return "mmlu", lambda r: facts.sample_choice(r, r.choice(known)), lambda x: x.mmlu_prompt, _mmlu_row
     if name in sentences.TASKS:
-        return name, sentences.TASKS[name], lambda x: x.prompt, _sentence_row
+        return name, sentences.TASKS[name], lambda x: x.key, _sentence_row
     raise ValueError(f"the lab has no data set {name!r}; known: {', '.join(names())}")
 
 

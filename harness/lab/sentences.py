@@ -43,6 +43,7 @@ class Sentence:
     Attributes:
         task: which circuit task it belongs to.
         template: finer grouping (IOI: ``ABBA-2``), the cluster of the statistics.
+        tail: what follows the right continuation in the training text.
     """
 
     task: str
@@ -50,6 +51,14 @@ class Sentence:
     prompt: str
     right: str
     wrong: str
+    tail: str = ""
+
+    @property
+    def key(self) -> str:
+        """What decides the side of the split: for induction the words themselves, wherever it stops."""
+        if self.task != "induction":
+            return self.prompt
+        return " ".join(self.prompt.split()[: int(self.template)])
 
 
 def ioi(rng: random.Random, names: tuple[str, ...] = NAMES) -> Sentence:
@@ -60,7 +69,7 @@ def ioi(rng: random.Random, names: tuple[str, ...] = NAMES) -> Sentence:
     # ABBA: A=IO comes first and B=S repeats; BABA: B=S comes first.
     first = (io, s) if order == "ABBA" else (s, io)
     prompt = IOI_TEMPLATES[index].format(*first, s=s, place=rng.choice(PLACES), object=rng.choice(OBJECTS))
-    return Sentence("ioi", f"{order}-{index}", prompt, f" {io}", f" {s}")
+    return Sentence("ioi", f"{order}-{index}", prompt, f" {io}", f" {s}", ".")
 
 
 def greater_than(rng: random.Random) -> Sentence:
@@ -69,7 +78,7 @@ def greater_than(rng: random.Random) -> Sentence:
     event = rng.choice(EVENT_NOUNS)
     right, wrong = rng.randrange(start + 1, 100), rng.randrange(0, start)
     prompt = f"The {event} lasted from the year {century}{start:02d} to the year {century}"
-    return Sentence("greater_than", event, prompt, f"{right:02d}", f"{wrong:02d}")
+    return Sentence("greater_than", event, prompt, f"{right:02d}", f"{wrong:02d}", ".")
 
 
 def pronoun(rng: random.Random) -> Sentence:
@@ -77,7 +86,7 @@ def pronoun(rng: random.Random) -> Sentence:
     name = rng.choice(NAMES)
     right, wrong = (" she", " he") if name in FEMALE else (" he", " she")
     job = rng.choice(JOBS)
-    return Sentence("pronoun", right.strip(), f"So {name} is a very good {job}, isn't", right, wrong)
+    return Sentence("pronoun", right.strip(), f"So {name} is a very good {job}, isn't", right, wrong, "?")
 
 
 def induction(rng: random.Random) -> Sentence:
@@ -86,7 +95,8 @@ def induction(rng: random.Random) -> Sentence:
     at = rng.randrange(1, len(words))
     prompt = " ".join([*words, *words[:at]])
     wrong = rng.choice([w for w in words if w not in (words[at], words[at - 1])])
-    return Sentence("induction", str(len(words)), prompt, f" {words[at]}", f" {wrong}")
+    rest = "".join(f" {w}" for w in words[at + 1 :])
+    return Sentence("induction", str(len(words)), prompt, f" {words[at]}", f" {wrong}", rest)
 
 
 def docstring(rng: random.Random) -> Sentence:
@@ -110,7 +120,7 @@ def agreement(rng: random.Random) -> Sentence:
     link = rng.choice(("near", "behind", "next to"))
     prompt = f"The {subject[number]} {link} the {other[distractor]}"
     template = "same" if number == distractor else "differs"
-    return Sentence("agreement", template, prompt, f" {verb[number]}", f" {verb[1 - number]}")
+    return Sentence("agreement", template, prompt, f" {verb[number]}", f" {verb[1 - number]}", " here.")
 
 
 TASKS: dict[str, Callable[[random.Random], Sentence]] = {
@@ -121,5 +131,3 @@ TASKS: dict[str, Callable[[random.Random], Sentence]] = {
     "docstring": docstring,
     "agreement": agreement,
 }
-# What follows the right word in the training text, so that sentences end.
-ENDINGS = {"ioi": ".", "greater_than": ".", "pronoun": "?", "induction": "", "docstring": "", "agreement": " here."}

@@ -45,8 +45,8 @@ class Recipe:
     steps: int
     rows: int = 20
     row_tokens: int = 192
-    learning_rate: float = 3e-3
-    warmup: int = 100
+    learning_rate: float = 2e-3
+    warmup: int = 200
     seed: int = 0
     checkpoints: tuple[int, ...] = ()
 

@@ -1,0 +1,45 @@
+# Each target does its own set-up and can be repeated. PYTHON chooses the interpreter of the environment.
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/pip install -c constraints.txt
+JOBS ?= 2
+SOURCES := pyproject.toml constraints.txt
+
+.PHONY: demo test slow lint lab clean
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/pytest suites -n $(JOBS) --model lab-base \
+	  --variants base,oproj_merged,qkv_merged,mlp_merged,oproj_zeroed,donor --results results/demo
+	@echo "The table: results/demo/table.md"
+
+test: $(VENV)/.test
+	$(VENV)/bin/pytest tests -n $(JOBS) -m "not slow"
+
+slow: $(VENV)/.test
+	$(VENV)/bin/pytest tests -n $(JOBS) -m slow
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+lab: $(VENV)/.demo
+	$(VENV)/bin/python -m harness.lab.train --out lab-models
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/pip $(SOURCES)
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	$(PIP) -e ".[test]"
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.test
+	$(PIP) -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist build

@@ -1,0 +1,48 @@
+"""What a suite function gets: one cell, ready to be run and judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.plugin.session import LINE, PLAN
+
+if TYPE_CHECKING:
+    from harness.evaluation.bench import Bench
+    from harness.evaluation.grid import PlannedCell
+
+
+class CellCase:
+    """What a suite function gets: one cell, ready to be run and judged."""
+
+    def __init__(self, planned: PlannedCell, bench: Bench, request: pytest.FixtureRequest) -> None:
+        self.planned, self._bench, self._node = planned, bench, request.node
+
+    def run(self) -> None:
+        """Evaluates the cell (or reads it from the store) and fails the test if it does not pass.
+
+        Without a gate a cell passes when every document was scored and no log-likelihood was NaN.
+        """
+        try:
+            if self._bench.grid.run.dry_run:
+                self._record(PLAN, self._bench.plan(self.planned))
+                return
+            evaluated = self._bench.evaluate(self.planned)
+            if (folder := self._bench.grid.run.export) is not None:
+                self._bench.export_once(self.planned, Path(folder))
+        except ValueError as error:
+            pytest.fail(str(error), pytrace=False)
+        result = evaluated.result
+        spent = "stored" if evaluated.reused else f"{result.seconds:.1f} s"
+        self._record(LINE, f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})")
+        # For JUnit: plain numbers, since others do not travel from a worker.
+        for key in ("score", "n", "seconds"):
+            self._record(key, float(getattr(result, key)))
+        broken = [*result.problems, *(g.text for g in evaluated.gates if not g.passed)]
+        if broken:
+            pytest.fail("; ".join(broken), pytrace=False)
+
+    def _record(self, key: str, value: Any) -> None:
+        self._node.user_properties.append((key, value))

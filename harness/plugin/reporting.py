@@ -1,0 +1,77 @@
+"""What a session shows: a line for each cell, then the table."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.plugin.session import GRID, LINE, PLAN, is_case, the_grid
+
+if TYPE_CHECKING:
+    from harness.evaluation.grid import Grid
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """What a case printed goes to the log, which xdist would drop for cases that pass."""
+    report = yield
+    if report.when == "call" and is_case(item):
+        for title, text in report.sections:
+            logging.getLogger("harness.output").info("%s: %s\n%s", item.nodeid, title, text)
+        if report.failed:
+            logging.getLogger("harness.output").error("%s failed\n%s", item.nodeid, report.longreprtext)
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
+    """Writes the score where pytest would write a dot."""
+    line = dict(getattr(report, "user_properties", ())).get(LINE)
+    if report.when != "call" or line is None:
+        return None
+    word = f"{report.outcome.upper()} {line}"
+    if config.get_verbosity() > 0:
+        return report.outcome, "", (word, {"green": report.passed, "red": report.failed})
+    return report.outcome, f"{report.nodeid} {word}\n", word
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    """Says what is going to run and where its log is."""
+    if GRID not in config.stash:
+        return []
+    grid = the_grid(config)
+    folder = Path(grid.run.results.dir)
+    return [f"variant-harness: {len(grid.cells)} cells, results in {folder}, progress in {folder / 'logs'}/"]
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Plans, or the table: rendered from the stored cells by the controller."""
+    if GRID not in config.stash or hasattr(config, "workerinput"):
+        return
+    reports = [r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, "user_properties")]
+    plans = dict.fromkeys(dict(r.user_properties)[PLAN] for r in reports if PLAN in dict(r.user_properties))
+    if plans:
+        terminalreporter.section("plans (dry run)")
+        terminalreporter.write_line("\n\n".join(plans))
+        return
+    lines = [dict(r.user_properties)[LINE] for r in reports if r.when == "call" and LINE in dict(r.user_properties)]
+    if not lines:
+        return
+    reused = sum("stored)" in line for line in lines)
+    terminalreporter.section("variants")
+    _write_tables(terminalreporter, the_grid(config))
+    terminalreporter.write_line(f"{len(lines) - reused} cells run, {reused} stored already")
+
+
+def _write_tables(terminalreporter: Any, grid: Grid) -> None:
+    from harness.report import build_table, terminal_text, write_pages
+
+    try:
+        table = build_table(Path(grid.run.results.dir), grid.run.baseline)
+    except ValueError as error:
+        terminalreporter.write_line(f"no table: {error}")
+        return
+    terminalreporter.write_line(terminal_text(table))
+    terminalreporter.write_line("written: " + ", ".join(str(p) for p in write_pages(table)))

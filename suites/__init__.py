@@ -1,0 +1,1 @@
+"""The suites: pytest modules of a few lines; each names its tasks."""

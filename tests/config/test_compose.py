@@ -1,0 +1,98 @@
+import pytest
+
+from harness.config import compose as c
+from harness.config.paths import CONF
+
+
+def test_every_file_of_conf_composes():
+    """Each variant, task, model, suite and group file, against its schema."""
+    for name in c.known("variant"):
+        c.compose_variant(name, "lab-reasoner", {})
+    for name in c.known("task"):
+        c.compose_task(name, {})
+    for name in c.known("models"):
+        c.compose_model(name)
+    for group in ("data", "runtime"):
+        for name in c.known(group):
+            c.compose_run([f"{group}={name}"])
+    for name in c.known("experiment"):
+        c.compose_run([f"+experiment={name}"])
+    for name in c.known("suite"):
+        assert c.expand_tasks([name])
+
+
+def test_no_group_of_conf_is_forgotten():
+    assert {p.name for p in CONF.iterdir() if p.is_dir()} == {
+        "data",
+        "experiment",
+        "models",
+        "runtime",
+        "suite",
+        "task",
+        "variant",
+    }
+
+
+def test_presets_say_what_the_paper_says():
+    assert c.compose_variant("oproj_merged", "d", {})[0].config.parts == ["o_proj"]
+    assert c.compose_variant("qkv_merged", "d", {})[0].config.parts == ["qkv"]
+    assert c.compose_variant("mlp_merged", "d", {})[0].config.parts == ["mlp"]
+    assert c.compose_variant("all_but_oproj_merged", "d", {})[0].config.parts == ["all", "-o_proj"]
+
+
+def test_settings_replace_and_are_shown_in_the_label():
+    spec, taken = c.compose_variant("oproj_merged", "d", {"layers": "0:2", "steps": ["x"]})
+    assert spec.config.layers == "0:2"
+    assert spec.label == "oproj_merged(layers=0:2)"
+    assert taken == {"layers"}
+
+
+def test_run_takes_open_keys_and_checks_the_others():
+    run = c.compose_run(["variant.layers=0:2", "gates.ioi.min=0.3", "model=a/b"])
+    assert run.variant == {"layers": "0:2"}
+    assert run.gates["ioi"].min == 0.3
+    assert run.model == "a/b"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["lmit=3"], ["lmit", "limit"]),
+        (["runtime.batchsize=3"], ["batchsize", "batch_size"]),
+        (["data=hug"], ["hug", "hub", "mirror"]),
+        (["limit=many"], ["many", "Integer"]),
+        (["gates.ioi.mn=3"], ["mn", "min"]),
+    ],
+)
+def test_mistakes_name_what_is_valid(overrides, words):
+    with pytest.raises(ValueError) as error:
+        c.compose_run(overrides)
+    assert all(w in str(error.value) for w in words), str(error.value)
+
+
+def test_unknown_names_are_met_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown variant 'oproj_merge'. Did you mean oproj_merged.*Known: .*base"):
+        c.compose_variant("oproj_merge", None, {})
+    with pytest.raises(ValueError, match=r"unknown task or suite 'gsm'.*Known: .*gsm8k"):
+        c.expand_tasks(["gsm"])
+    with pytest.raises(ValueError, match=r"unknown model 'lab'.*lab-base.*folder or a hub id"):
+        c.compose_model("lab")
+
+
+def test_a_users_own_conf_extends_ours(tmp_path, monkeypatch):
+    (tmp_path / "variant").mkdir()
+    (tmp_path / "variant" / "mine.yaml").write_text("defaults: [destroy, _self_]\nparts: [mlp]\nlayers: '0:1'\n")
+    monkeypatch.setenv("HARNESS_CONF", str(tmp_path))
+    assert "mine" in c.known("variant")
+    assert c.compose_variant("mine", None, {})[0].config.layers == "0:1"
+    (tmp_path / "variant" / "base.yaml").write_text("method: base\n")
+    with pytest.raises(ValueError, match=r"variant/base.yaml exist in the package's conf/ too"):
+        c.known("variant")
+
+
+def test_mistyped_key_in_a_users_variant_is_found(tmp_path, monkeypatch):
+    (tmp_path / "variant").mkdir()
+    (tmp_path / "variant" / "mine.yaml").write_text("defaults: [merge, _self_]\nprats: [mlp]\n")
+    monkeypatch.setenv("HARNESS_CONF", str(tmp_path))
+    with pytest.raises(ValueError, match=r"variant mine.*prats.*Keys: method, donor, parts"):
+        c.compose_variant("mine", "d", {})

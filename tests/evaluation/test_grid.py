@@ -1,0 +1,65 @@
+import pytest
+
+from harness.config.compose import compose_run
+from harness.evaluation.grid import names_of, plan_grid
+
+
+def grid(*overrides):
+    return plan_grid(compose_run(list(overrides)))
+
+
+def test_cells_are_ordered_by_model_variant_task():
+    cells = grid("model=[lab-base,lab-reasoner]", "variants=[base,oproj_zeroed]", "tasks=[ioi,lab_arc]").cells
+    assert [str(c.name) for c in cells[:4]] == [
+        "lab-base/base/ioi",
+        "lab-base/base/lab_arc",
+        "lab-base/oproj_zeroed/ioi",
+        "lab-base/oproj_zeroed/lab_arc",
+    ]
+    assert len(cells) == 8
+
+
+def test_without_tasks_a_model_brings_its_suite():
+    assert {c.name.task for c in grid("model=lab-base").cells} >= {"lab_gsm8k", "ioi"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "text"),
+    [
+        (["variants=[nothing]"], "unknown variant 'nothing'"),
+        (["tasks=[nothing]"], "unknown task or suite 'nothing'"),
+        (["model=nothing"], "unknown model 'nothing'"),
+        (["variant.layers='0:1'"], "no chosen variant or task has the setting variant.layers; base has: none"),
+        (["task.shots=3"], "no chosen variant or task has the setting task.shots"),
+        (["variants=[merge]", "variant.parts=[o_proj]", "variant.donor=nothing"], "unknown model 'nothing'"),
+        (
+            ["model=some/hub", "tasks=[ioi]", "variants=[oproj_merged]"],
+            "variant oproj_merged of model some--hub: no donor.*set variant.donor=",
+        ),
+        (["model=lab-reasoner", "variants=[donor]"], "lab-reasoner is the base itself"),
+        (["variants=[]"], "at least one model and one variant"),
+        (["data=mirror", "data.root=/nowhere"], "data.root '/nowhere' is not a folder"),
+    ],
+)
+def test_what_cannot_work_fails_before_anything_is_loaded(overrides, text):
+    with pytest.raises(ValueError, match=text):
+        grid(*overrides)
+
+
+def test_programs_of_strangers_need_a_sandbox(monkeypatch):
+    monkeypatch.setattr("harness.evaluation.grid.why_missing", lambda: "bubblewrap is gone")
+    with pytest.raises(ValueError, match=r"task humaneval runs programs that some--hub writes: bubblewrap is gone"):
+        grid("model=some/hub", "tasks=[humaneval]")
+    grid("model=some/hub", "tasks=[humaneval]", "sandbox.kind=process")
+    grid("model=lab-base", "tasks=[lab_humaneval]")
+
+
+def test_settings_apply_where_they_fit():
+    cells = grid("variants=[base,oproj_merged]", "variant.layers='0:2'", "tasks=[ioi]").cells
+    assert [c.name.variant for c in cells] == ["base", "oproj_merged(layers=0:2)"]
+
+
+def test_names():
+    assert names_of("a, b,a") == ["a", "b"]
+    assert names_of(["a", "b"]) == ["a", "b"]
+    assert names_of(None) == []

@@ -1,0 +1,130 @@
+import dataclasses
+import json
+
+import pytest
+
+from harness.evaluation.cells import CellName, CellResult, Outcome, file_name, identity_digest
+from harness.evaluation.files import atomic_write, write_text
+from harness.evaluation.store import Store
+
+COUNTS = ("prompt_tokens", "generated_tokens", "clipped_prompts", "clipped_budgets", "not_finite")
+NAME = CellName("model", "merge(layers=0:2)", "task")
+
+
+def result(name=NAME, digest="d1", **changes):
+    fields = {
+        "name": name,
+        "digest": digest,
+        "identity": {"model": "f", "patch": "p", "versions": {"torch": "2"}, "dtype": "f", "seed": 1, "limit": None},
+        "metric": "acc",
+        "filter": "none",
+        "chance": 0.25,
+        "score": 0.5,
+        "n": 2,
+        "scores": {"acc,none": 0.5},
+        "groups": {},
+        "counts": dict.fromkeys(COUNTS, 0),
+        "seconds": 1.5,
+        "finished": "2026-11-21T00:00:00+00:00",
+        "patch": {"method": "merge", "touched": 4, "total": 8, "trained": 0, "config": {}},
+        "settings": {"device": "cpu", "batch_size": 1, "command": "pytest"},
+    }
+    return CellResult(**{**fields, **changes})
+
+
+def outcome(doc_id, acc, **changes):
+    fields = {
+        "subtask": "t",
+        "doc_id": doc_id,
+        "doc_hash": f"h{doc_id}",
+        "prompt_hash": f"p{doc_id}",
+        "filter": "none",
+        "prediction": ["é"],
+        "response": None,
+        "metrics": {"acc": acc},
+        "cluster": None,
+        "generated_tokens": 0,
+    }
+    return Outcome(**{**fields, **changes})
+
+
+def test_what_is_put_is_got(tmp_path):
+    store = Store(tmp_path)
+    outcomes = [outcome(0, 1.0), outcome(1, 0.0)]
+    path = store.put(result(), outcomes)
+    assert path == tmp_path / "cells" / "model" / "merge(layers=0-2)" / "task.json"
+    assert store.get(NAME) == result()
+    assert store.outcomes(NAME) == outcomes
+    assert list(store) == [result()]
+    assert store.get(dataclasses.replace(NAME, task="other")) is None
+
+
+def test_another_identity_is_kept_aside(tmp_path):
+    store = Store(tmp_path)
+    store.put(result(), [outcome(0, 1.0)])
+    store.put(result(digest="d2"), [outcome(0, 0.0)])
+    assert store.get(NAME).digest == "d2"
+    (old,) = (tmp_path / "replaced").rglob("task.json")
+    assert json.loads(old.read_text())["digest"] == "d1"
+    assert old.with_suffix(".jsonl").is_file()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
+def test_target_is_unchanged_on_exception(tmp_path, error):
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(error), atomic_write(target) as file:
+        file.write("half")
+        raise error
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_full_disk_leaves_the_old_cell_whole(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+
+    def full(fd):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("harness.evaluation.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.put(result(), [outcome(0, 1.0)])
+    assert store.get(NAME) is None
+    assert not [p for p in tmp_path.rglob("*") if p.is_file()]
+
+
+def test_cell_without_its_json_is_not_there(tmp_path):
+    """Killed between the two files: the outcomes lie there, the cell does not."""
+    store = Store(tmp_path)
+    path = store.put(result(), [outcome(0, 1.0)])
+    path.unlink()
+    assert store.get(NAME) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"format": 99}', '{"format": 1, "name": {}}'])
+def test_damaged_cell_is_named_with_the_way_out(tmp_path, text):
+    store = Store(tmp_path)
+    write_text(store.path(NAME), text)
+    with pytest.raises(ValueError, match=r"task.json is not a stored cell.*Delete it"):
+        store.get(NAME)
+
+
+def test_damaged_outcomes_are_named_by_line(tmp_path):
+    store = Store(tmp_path)
+    path = store.put(result(), [outcome(0, 1.0)]).with_suffix(".jsonl")
+    path.write_text(path.read_text() + "{broken\n")
+    with pytest.raises(ValueError, match=r"task.jsonl: line 2"):
+        store.outcomes(NAME)
+    path.unlink()
+    with pytest.raises(ValueError, match="outcomes of cell model/merge"):
+        store.outcomes(NAME)
+
+
+def test_file_names_hold_no_separators():
+    assert file_name("a/b c:d(e=1,2)+x") == "a-b-c-d(e=1,2)+x"
+
+
+def test_identity_digest_sees_every_key():
+    one = {"a": 1, "b": {"c": 2}}
+    assert identity_digest(one) == identity_digest({"b": {"c": 2}, "a": 1})
+    assert identity_digest(one) != identity_digest({"a": 1, "b": {"c": 3}})

@@ -1,0 +1,61 @@
+"""A room imports only rooms on lower floors (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import harness
+
+ROOT = Path(harness.__file__).parent
+FLOORS = {
+    "plugin": 7, "__main__": 7,
+    "report": 6,
+    "evaluation": 5,
+    "variants": 4, "tasks": 4,
+    "stethoscope": 3, "svf": 3, "lora_par": 3, "circuits": 3, "crosscoder": 3,
+    "engine": 2, "training": 2,
+    "patch": 1.5,
+    "models": 1, "data": 1, "grading": 1, "lab": 1,
+    "config": 0, "anatomy": 0, "sandbox": 0,
+}  # fmt: skip
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room(path):
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = (
+                [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+                if node.module == "harness"
+                else [node.module]
+            )
+        elif isinstance(node, ast.Import):
+            names = [a.name for a in node.names]
+        for name in names:
+            if name.startswith("harness."):
+                yield name.split(".")[1], node.lineno
+
+
+def test_there_is_something_to_check():
+    assert len(FILES) > 40
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent != ROOT or p.stem != "__init__"], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_imports_go_down(path):
+    own = room(path)
+    assert own in FLOORS, f"{own} has no floor yet: give it one here and in docs/architecture.md"
+    for other, line in imports(path):
+        assert other == own or FLOORS[other] < FLOORS[own], f"{path.name}:{line}: {own} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_readable_in_one_sitting(path):
+    assert len(path.read_text().splitlines()) <= 280
