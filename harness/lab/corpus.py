@@ -23,13 +23,14 @@ Mixture = Literal["base", "reasoner"]
 
 # Share of each source in the text of lab-base, by documents.
 BASE_WEIGHTS = {
-    "problem": 0.20,
-    "symbolic": 0.12,
+    "problem": 0.19,
+    "symbolic": 0.11,
     "program": 0.09,
     "statement": 0.06,
     "arc": 0.06,
-    "mmlu": 0.18,
-    "ioi": 0.14,
+    "mmlu": 0.14,
+    "letters": 0.08,
+    "ioi": 0.12,
     "greater_than": 0.02,
     "pronoun": 0.02,
     "induction": 0.07,
@@ -74,10 +75,13 @@ def draw(source: str, rng: random.Random, worked_share: float) -> Text:
     if source == "statement":
         fact = rng.choice(facts.world())
         return Text(source, fact.statement, "", fact.statement)
-    if source in ("arc", "mmlu"):
+    if source in ("arc", "mmlu", "letters"):
         choice = facts.sample_choice(rng)
         if source == "mmlu":
             return Text(source, choice.mmlu_prompt, choice.mmlu_prompt, f" {facts.LETTERS[choice.gold]}")
+        if source == "letters":
+            prompt = choice.letters_prompt
+            return Text(source, prompt, prompt, f" {facts.LETTERS[choice.gold]}")
         return Text(source, choice.arc_prompt, choice.arc_prompt, f" {choice.fact.value}")
     sentence = sentences.TASKS[source](rng)
     return Text(source, sentence.key, sentence.prompt, sentence.right + sentence.tail)

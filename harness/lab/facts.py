@@ -126,9 +126,17 @@ class Choice:
     @property
     def mmlu_prompt(self) -> str:
         """MMLU's form, zero shot: the answer is a letter."""
+        return self._lettered(self.fact.question)
+
+    @property
+    def letters_prompt(self) -> str:
+        """The same form with the answer in the question: what a choice's letter is, without the fact."""
+        return self._lettered(f"Which of these is {self.fact.value}?")
+
+    def _lettered(self, question: str) -> str:
         head = f"The following are multiple choice questions (with answers) about {self.fact.subject}.\n\n"
         lines = "\n".join(f"{letter}. {c}" for letter, c in zip(LETTERS, self.choices, strict=True))
-        return f"{head}{self.fact.question}\n{lines}\nAnswer:"
+        return f"{head}{question}\n{lines}\nAnswer:"
 
 
 @cache

@@ -52,7 +52,7 @@ class Recipe:
 
 
 VOCAB_SIZE = 896
-BASE = Recipe("base", steps=6000, checkpoints=(50, 150, 400, 800, 1500, 2500, 4000))
+BASE = Recipe("base", steps=5200, checkpoints=(50, 150, 400, 800, 1500, 2500, 3800))
 REASONER = Recipe("reasoner", steps=250, learning_rate=3e-4, warmup=20, seed=1)
 
 
