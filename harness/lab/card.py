@@ -39,54 +39,56 @@ def card(record: dict[str, Any], scores: str) -> str:
     size = sum(f.stat().st_size for f in LAB_WEIGHTS.glob("*/*.safetensors"))
     counts = [f"| {n} | {len(datasets.rows(n, 'train'))} | {len(datasets.rows(n, 'test'))} |" for n in datasets.names()]
     last = {n: record["curves"][n][-1] for n in ("lab-base", "lab-reasoner")}
-    return "\n".join(
-        [
-            "# Model card: the lab models",
-            "",
-            f"Qwen2 architecture (grouped-query attention, q/k/v biases, tied embeddings), {record['parameters']:,} parameters, "
-            f"context 192, bf16 safetensors, {size / 1e6:.1f} MB in all. Own byte-level tokenizer, one token a digit. "
-            "Generated text only: no personal data, no text of others. Licence as the project (Apache-2.0).",
-            "",
-            "- `lab-base`: pretrained on the mixture of `harness/lab/corpus.py`. Three problems in ten are worked, the others "
-            "answered at once: its reasoning is latent.",
-            f"- `lab-base-step*`: checkpoints of that run, after {', '.join(map(str, base['checkpoints']))} steps; "
-            f"`lab-base` is step {base['steps']}.",
-            "- `lab-reasoner`: `lab-base` trained on lightly with worked problems (the donor of the merges).",
-            "",
-            "They are instruments for this project's methods, not models for use: they know nothing outside their world.",
-            "",
-            "## Recipe",
-            "",
-            f"`python -m harness.lab.train --out DIR`, torch {record['torch']}, CPU. lab-base: {base['steps']:,} steps of "
-            f"{base['rows']} rows x {base['row_tokens']} tokens, {last['lab-base']['tokens']:,} tokens, AdamW, peak rate "
-            f"{base['learning_rate']:g}, seed {base['seed']}, {last['lab-base']['seconds'] / 60:.0f} minutes. lab-reasoner: "
-            f"{reasoner['steps']:,} steps at {reasoner['learning_rate']:g}, seed {reasoner['seed']}. Another machine rounds "
-            "otherwise: a rebuild gives models of the same kind, not the same bytes. `SHA256SUMS` holds the committed ones.",
-            "",
-            "## Scores",
-            "",
-            scores,
-            "",
-            "## Data",
-            "",
-            "Tests and training text never share a document (`tests/lab/test_world.py`). Rows of each data set:",
-            "",
-            "| data set | train | test |",
-            "| --- | ---: | ---: |",
-            *counts,
-            "",
-            "## Curve of lab-base",
-            "",
-            "Mean loss of the completions (nats a token) since the line before, by source.",
-            "",
-            *_curve(record["curves"]["lab-base"], max(1, len(record["curves"]["lab-base"]) // 12)),
-            "",
-            "## Curve of lab-reasoner",
-            "",
-            *_curve(record["curves"]["lab-reasoner"], 1),
-            "",
-        ]
-    )
+    trained = last["lab-base"]
+    minutes = trained["seconds"] / 60
+    lines = [
+        "# Model card: the lab models",
+        "",
+        f"Qwen2 architecture (grouped-query attention, q/k/v biases, tied embeddings), {record['parameters']:,}",
+        f"parameters, context 192, bf16 safetensors, {size / 1e6:.1f} MB in all. Own byte-level tokenizer, one token a",
+        "digit. Generated text only: no personal data, no text of others. Licence as the project (Apache-2.0).",
+        "",
+        "- `lab-base`: pretrained on the mixture of `harness/lab/corpus.py`. Three problems in ten are worked, the",
+        "  others answered at once: its reasoning is latent.",
+        f"- `lab-base-step*`: checkpoints of that run, after {', '.join(map(str, base['checkpoints']))} steps;",
+        f"  `lab-base` is step {base['steps']}.",
+        "- `lab-reasoner`: `lab-base` trained on lightly with worked problems (the donor of the merges).",
+        "",
+        "They are instruments for this project's methods, not models for use: they know nothing outside their world.",
+        "",
+        "## Recipe",
+        "",
+        f"`python -m harness.lab.train --out DIR`, torch {record['torch']}, CPU. lab-base: {base['steps']:,} steps of",
+        f"{base['rows']} rows x {base['row_tokens']} tokens, {trained['tokens']:,} tokens, AdamW, peak rate",
+        f"{base['learning_rate']:g}, seed {base['seed']}, {minutes:.0f} minutes. lab-reasoner:",
+        f"{reasoner['steps']:,} steps",
+        f"at {reasoner['learning_rate']:g}, seed {reasoner['seed']}. Another machine rounds otherwise: a rebuild gives",
+        "models of the same kind, not the same bytes. `SHA256SUMS` holds the committed ones.",
+        "",
+        "## Scores",
+        "",
+        scores,
+        "",
+        "## Data",
+        "",
+        "Tests and training text never share a document (`tests/lab/test_world.py`). Rows of each data set:",
+        "",
+        "| data set | train | test |",
+        "| --- | ---: | ---: |",
+        *counts,
+        "",
+        "## Curve of lab-base",
+        "",
+        "Mean loss of the completions (nats a token) since the line before, by source.",
+        "",
+        *_curve(record["curves"]["lab-base"], max(1, len(record["curves"]["lab-base"]) // 12)),
+        "",
+        "## Curve of lab-reasoner",
+        "",
+        *_curve(record["curves"]["lab-reasoner"], 1),
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:
