@@ -13,6 +13,7 @@ import hydra
 from omegaconf import DictConfig
 
 from harness.config.compose import open_keys, register, search_path_override, typed_run
+from harness.config.offline import settle_offline
 from harness.config.paths import CONF
 from harness.config.schema import RunConfig
 
@@ -46,11 +47,19 @@ def run_grid(run: RunConfig, command: str = "") -> int:
         reused += evaluated.reused
         spent = "stored already" if evaluated.reused else f"{result.seconds:.1f} s"
         print(f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})", *broken, sep="; ")
-    table = build_table(folder, run.baseline)
+    table = build_table(folder, run.baseline, strict=False)
     paths = write_pages(table)
     print(f"\n{terminal_text(table)}\n\n{len(grid.cells) - reused} cells run, {reused} stored already")
     print("written: " + ", ".join(str(p) for p in paths))
     return failed
+
+
+def _say(problem: str) -> None:
+    """A problem of one job: noted, so that a sweep goes on, or raised where another process runs the job."""
+    if os.getpid() != _MAIN:
+        raise RuntimeError(problem)
+    print(problem, file=sys.stderr)
+    _PROBLEMS.append(problem)
 
 
 @hydra.main(version_base=None, config_path=str(CONF), config_name="harness")
@@ -60,25 +69,30 @@ def _app(config: DictConfig) -> None:
     try:
         failed = run_grid(typed_run(config), command)
     except ValueError as error:
-        sys.exit(f"error: {error}")
+        _say(f"error: {error}")
+        return
     except KeyboardInterrupt:
         sys.exit("interrupted; finished cells are stored, the same command goes on from there")
     if failed:
-        sys.exit(f"{failed} cells did not pass")
+        _say(f"{failed} cells did not pass")
 
 
+_MAIN = os.getpid()
 _TYPED: list[str] = []
+_PROBLEMS: list[str] = []
 
 
 def main() -> None:
     """Hands the command line to Hydra, with open keys and a user's own ``conf/``."""
     _TYPED[:] = sys.argv[1:]
+    settle_offline()
     register()
     try:
         sys.argv[1:] = [*open_keys(_TYPED), *search_path_override()]
     except ValueError as error:
         sys.exit(f"error: {error}")
     _app()
+    sys.exit(1 if _PROBLEMS else 0)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,9 @@ class Bench:
         if self._patch is None or self._patch[:2] != key:
             self._patch = None
             base = self.base(planned.model)
-            self._patch = (*key, build(base, planned.variant, Context(self._load_donor)))
+            patch = build(base, planned.variant, Context(self._load_donor))
+            logger.info("plan\n%s", plan_text(base, planned.name.variant, patch))
+            self._patch = (*key, patch)
         return self._patch[2]
 
     def plan(self, planned: PlannedCell) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,6 +14,8 @@ from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+import torch
 from lm_eval.evaluator import evaluate
 
 from harness.config.schema import RuntimeConfig
@@ -96,7 +99,7 @@ def stored(cell: Cell, store: Store) -> CellResult | None:
 def run(cell: Cell, store: Store) -> CellResult:
     """Evaluates a cell and stores it."""
     started = time.monotonic()
-    cell.task.reseed(cell.seed)
+    _seed_everything(cell)
     runtime = cell.runtime
     with cell.patch.applied(cell.base.model) as model:
         lm = ResidentLM(model, cell.base.tokenizer, runtime.batch_size, runtime.max_length)
@@ -115,6 +118,14 @@ def run(cell: Cell, store: Store) -> CellResult:
     store.put(result, outcomes)
     logger.info("%s: %s %.4f, n=%d, %.1f s", cell.name, result.metric, result.score, result.n, result.seconds)
     return result
+
+
+def _seed_everything(cell: Cell) -> None:
+    """Shots and sampling start from the cell's seed, whatever ran before it in this process."""
+    cell.task.reseed(cell.seed)
+    random.seed(cell.seed)
+    np.random.seed(cell.seed)
+    torch.manual_seed(cell.seed)
 
 
 def outcomes_of(samples: Mapping[str, list[dict[str, Any]]], task: LoadedTask, lm: ResidentLM) -> list[Outcome]:

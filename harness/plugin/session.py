@@ -26,6 +26,9 @@ def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
         ValueError: for a run that cannot work.
     """
     if GRID not in config.stash:
+        from harness.config.offline import settle_offline
+
+        settle_offline()
         from harness.config.compose import compose_run
         from harness.evaluation.grid import plan_grid
 

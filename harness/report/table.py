@@ -72,6 +72,7 @@ def build_table(
     variants: Sequence[str] | None = None,
     models: Sequence[str] | None = None,
     sort: str | None = None,
+    strict: bool = True,
 ) -> Table:
     """Reads the stored cells of a folder and compares them.
 
@@ -82,6 +83,7 @@ def build_table(
         variants: variants to show, in this order; None for all, the baseline first.
         models: models to show, in this order; None for all.
         sort: a task by whose score the variants are ordered.
+        strict: a baseline without a cell is an error; else the table has no comparisons then.
 
     Raises:
         ValueError: if there are no cells, or a chosen task or baseline has none.
@@ -96,7 +98,7 @@ def build_table(
     missing = [t for t in shown if not any(r.name.task == t for r in results)]
     if missing:
         raise ValueError(f"{folder} holds no cell of task {', '.join(missing)}; it has {_tasks(store)}")
-    if baseline not in {r.name.variant for r in results}:
+    if strict and baseline not in {r.name.variant for r in results}:
         have = sorted({r.name.variant for r in results})
         raise ValueError(f"{folder} holds no cell of baseline {baseline!r}; variants there: {', '.join(have)}")
     outcomes = {r.name: store.outcomes(r.name) for r in results}

@@ -48,9 +48,10 @@ def build(base: Base, config: MergeVariant, context: Context) -> Patch:
 
 def interpolate(ours: Tensor, theirs: Tensor, factor: float) -> Tensor:
     """``(1 - factor) * ours + factor * theirs`` in fp32, in our dtype; factor 1 copies bit by bit."""
+    theirs = theirs.detach().to(ours.device)
     if factor == 1:
-        return theirs.detach().to(ours.dtype)
-    return torch.lerp(ours.detach().float(), theirs.detach().float(), factor).to(ours.dtype)
+        return theirs.to(ours.dtype)
+    return torch.lerp(ours.detach().float(), theirs.float(), factor).to(ours.dtype)
 
 
 def check_shapes(base: Base, donor: Donor, sites: list[Site]) -> None:
