@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from transformers import AutoModelForCausalLM, Qwen2Config, Qwen2ForCausalLM
 REPEATS = 15
 
 
-def seconds(action) -> float:
+def seconds(action: Callable[[], object]) -> float:
     """Median time of an action."""
     times = []
     for _ in range(REPEATS):
@@ -57,9 +58,7 @@ def main() -> None:
         reload = seconds(lambda: AutoModelForCausalLM.from_pretrained(folder).eval())
     swapping = seconds(swap)
     count = sum(p.numel() for p in model.parameters())
-    print(
-        f"torch {torch.__version__}, {count / 1e6:.0f} M parameters fp32, {len(names)} o_proj tensors, median of {REPEATS}"
-    )
+    print(f"torch {torch.__version__}, {count / 1e6:.0f} M parameters fp32, {len(names)} tensors, median of {REPEATS}")
     print(f"reload {reload * 1e3:.1f} ms, swap in and out {swapping * 1e3:.2f} ms, ratio {reload / swapping:.0f}")
 
 
