@@ -72,6 +72,8 @@ class Cell:
             "limit": self.limit,
             "seed": self.seed,
             "max_length": self.runtime.max_length,
+            # Sampled texts depend on which rows share a batch; greedy ones and likelihoods do not.
+            "batch_size": self.runtime.batch_size if any(map(_samples, tasks.values())) else None,
             "chat_template": self.runtime.chat_template,
             "dtype": str(self.base.model.dtype),
             "backend": "hf",
@@ -83,6 +85,10 @@ class Cell:
     def digest(self) -> str:
         """Digest of the identity."""
         return identity_digest(self.identity)
+
+
+def _samples(task: Any) -> bool:
+    return bool((task.config.generation_kwargs or {}).get("do_sample"))
 
 
 def _shown(task: Any, limit: int | None) -> list[Any]:

@@ -1,7 +1,12 @@
-"""The model card of the lab models, from their training record and scores: ``python -m harness.lab.card``."""
+"""The model card of the lab models, from their training record and their scores.
+
+pytest suites --model lab-base,lab-reasoner,lab-base-step50,... --results DIR
+python -m harness.lab.card DIR
+"""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -28,12 +33,30 @@ def _curve(points: list[dict[str, Any]], every: int) -> list[str]:
     return lines
 
 
-def card(record: dict[str, Any], scores: str) -> str:
+def scores(table: dict[str, Any]) -> list[str]:
+    """Scores of the base variants in a ``table.json``, models as rows in order of training."""
+    cells = {(c["model"], c["task"]): c for c in table["cells"] if c["variant"] == "base"}
+
+    def steps(model: str) -> tuple[float, str]:
+        _, _, number = model.partition("-step")
+        return (float(number) if number else float("inf")), model
+
+    tasks = list(table["tasks"])
+    lines = [f"| model | {' | '.join(tasks)} |", f"| --- | {' | '.join(['---:'] * len(tasks))} |"]
+    for model in sorted({m for m, _ in cells}, key=steps):
+        row = [cells[model, t] for t in tasks]
+        texts = [f"{100 * c['score']:.1f} [{100 * c['score_low']:.1f}, {100 * c['score_high']:.1f}]" for c in row]
+        lines.append(f"| `{model}` | {' | '.join(texts)} |")
+    chance = " | ".join(f"{100 * next(c['chance'] for (_, t), c in cells.items() if t == task):.0f}" for task in tasks)
+    return [*lines, f"| chance | {chance} |"]
+
+
+def card(record: dict[str, Any], table: dict[str, Any]) -> str:
     """The card as Markdown.
 
     Args:
         record: ``training.json`` of the recipe.
-        scores: a table of scores, made by the harness itself.
+        table: ``table.json`` of a results folder with the models' scores.
     """
     base, reasoner = (record["recipes"][n] for n in ("lab-base", "lab-reasoner"))
     size = sum(f.stat().st_size for f in LAB_WEIGHTS.glob("*/*.safetensors"))
@@ -67,7 +90,9 @@ def card(record: dict[str, Any], scores: str) -> str:
         "",
         "## Scores",
         "",
-        scores,
+        "Percent with 95% intervals, measured by this package on its own tests.",
+        "",
+        *scores(table),
         "",
         "## Data",
         "",
@@ -93,9 +118,11 @@ def card(record: dict[str, Any], scores: str) -> str:
 
 def main() -> None:
     """Writes ``README.md`` and ``SHA256SUMS`` beside the weights."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, metavar="DIR", help="results folder with the models' scores")
+    table = json.loads((parser.parse_args().results / "table.json").read_text())
     record = json.loads((LAB_WEIGHTS / "training.json").read_text())
-    scores = (LAB_WEIGHTS / "scores.md").read_text().strip()
-    (LAB_WEIGHTS / "README.md").write_text(card(record, scores))
+    (LAB_WEIGHTS / "README.md").write_text(card(record, table))
     DIGESTS.write_text("".join(f"{digest}  {name}\n" for name, digest in digests().items()))
 
 
