@@ -58,12 +58,12 @@ def card(record: dict[str, Any], table: dict[str, Any]) -> str:
         record: ``training.json`` of the recipe.
         table: ``table.json`` of a results folder with the models' scores.
     """
-    base, reasoner = (record["recipes"][n] for n in ("lab-base", "lab-reasoner"))
+    base, late, reasoner = (record["recipes"][n] for n in ("lab-base", "lab-base-late", "lab-reasoner"))
+    steps = [*base["checkpoints"], *(late["start"] + c for c in late["checkpoints"])]
     size = sum(f.stat().st_size for f in LAB_WEIGHTS.glob("*/*.safetensors"))
     counts = [f"| {n} | {len(datasets.rows(n, 'train'))} | {len(datasets.rows(n, 'test'))} |" for n in datasets.names()]
-    last = {n: record["curves"][n][-1] for n in ("lab-base", "lab-reasoner")}
-    trained = last["lab-base"]
-    minutes = trained["seconds"] / 60
+    runs = [record["curves"][name][-1] for name in ("lab-base", "lab-base-late")]
+    tokens, minutes = (sum(run[key] for run in runs) for key in ("tokens", "seconds"))
     lines = [
         "# Model card: the lab models",
         "",
@@ -73,19 +73,19 @@ def card(record: dict[str, Any], table: dict[str, Any]) -> str:
         "",
         "- `lab-base`: pretrained on the mixture of `harness/lab/corpus.py`. Three problems in ten are worked, the",
         "  others answered at once: its reasoning is latent.",
-        f"- `lab-base-step*`: checkpoints of that run, after {', '.join(map(str, base['checkpoints']))} steps;",
-        f"  `lab-base` is step {base['steps']}.",
+        f"- `lab-base-step*`: checkpoints of that run, after {', '.join(map(str, steps))} steps;",
+        f"  `lab-base` is step {base['steps'] + late['steps']}.",
         "- `lab-reasoner`: `lab-base` trained on lightly with worked problems (the donor of the merges).",
         "",
         "They are instruments for this project's methods, not models for use: they know nothing outside their world.",
         "",
         "## Recipe",
         "",
-        f"`python -m harness.lab.train --out DIR`, torch {record['torch']}, CPU. lab-base: {base['steps']:,} steps of",
-        f"{base['rows']} rows x {base['row_tokens']} tokens, {trained['tokens']:,} tokens, AdamW, peak rate",
-        f"{base['learning_rate']:g}, seed {base['seed']}, {minutes:.0f} minutes. lab-reasoner:",
-        f"{reasoner['steps']:,} steps",
-        f"at {reasoner['learning_rate']:g}, seed {reasoner['seed']}. Another machine rounds otherwise: a rebuild gives",
+        f"`python -m harness.lab.train --out DIR`, torch {record['torch']}, CPU, AdamW. lab-base: {base['steps']:,} steps",
+        f"of the base mixture (peak rate {base['learning_rate']:g}), then {late['steps']:,} of the late one (peak rate",
+        f"{late['learning_rate']:g}), {base['rows']} rows x {base['row_tokens']} tokens a step, {tokens:,} tokens in",
+        f"{minutes / 60:.0f} minutes. lab-reasoner: {reasoner['steps']:,} steps at {reasoner['learning_rate']:g}. Seeds",
+        f"{base['seed']}, {late['seed']}, {reasoner['seed']}. Another machine rounds otherwise: a rebuild gives",
         "models of the same kind, not the same bytes. `SHA256SUMS` holds the committed ones.",
         "",
         "## Scores",
@@ -104,9 +104,11 @@ def card(record: dict[str, Any], table: dict[str, Any]) -> str:
         "",
         "## Curve of lab-base",
         "",
-        "Mean loss of the completions (nats a token) since the line before, by source.",
+        "Mean loss of the completions (nats a token) since the point before, by source; first stage, then second.",
         "",
-        *_curve(record["curves"]["lab-base"], max(1, len(record["curves"]["lab-base"]) // 12)),
+        *_curve(record["curves"]["lab-base"], 3),
+        "",
+        *_curve(record["curves"]["lab-base-late"], 5),
         "",
         "## Curve of lab-reasoner",
         "",

@@ -19,7 +19,7 @@ from harness.lab import facts, problems, programs, sentences, symbolic
 
 END = "<|end|>"
 Split = Literal["train", "test"]
-Mixture = Literal["base", "reasoner"]
+Mixture = Literal["base", "base-late", "reasoner"]
 
 # Share of each source in the text of lab-base, by documents.
 BASE_WEIGHTS = {
@@ -34,6 +34,22 @@ BASE_WEIGHTS = {
     "greater_than": 0.02,
     "pronoun": 0.02,
     "induction": 0.07,
+    "docstring": 0.02,
+    "agreement": 0.02,
+}
+# The rest of its pretraining: what was learned is kept up, lettered choices are learned.
+LATE_WEIGHTS = {
+    "problem": 0.17,
+    "symbolic": 0.10,
+    "program": 0.06,
+    "statement": 0.06,
+    "arc": 0.05,
+    "mmlu": 0.20,
+    "letters": 0.18,
+    "ioi": 0.06,
+    "greater_than": 0.03,
+    "pronoun": 0.01,
+    "induction": 0.04,
     "docstring": 0.02,
     "agreement": 0.02,
 }
@@ -90,8 +106,8 @@ def draw(source: str, rng: random.Random, worked_share: float) -> Text:
 def stream(seed: int, mixture: Mixture) -> Iterator[Text]:
     """Endless training documents of a mixture; every one of them is on the training side."""
     rng = random.Random(f"{mixture}-{seed}")
-    weights = BASE_WEIGHTS if mixture == "base" else REASONER_WEIGHTS
-    worked = BASE_WORKED_SHARE if mixture == "base" else 1.0
+    weights = {"base": BASE_WEIGHTS, "base-late": LATE_WEIGHTS, "reasoner": REASONER_WEIGHTS}[mixture]
+    worked = 1.0 if mixture == "reasoner" else BASE_WORKED_SHARE
     sources, shares = tuple(weights), tuple(weights.values())
     while True:
         source = rng.choices(sources, shares)[0]

@@ -13,6 +13,9 @@ from harness.lab import corpus
 # What a prompt's tokens count beside a completion's: a prompt is mostly chance, and what is tested
 # is what follows it.
 PROMPT_WEIGHT = 0.15
+# A lettered choice has one token that says anything, in a document of fifty: in the late mixture it
+# counts more, or it would be drowned.
+LETTER_WEIGHT = 6.0
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,23 @@ class Batch:
 SOURCES = tuple(corpus.BASE_WEIGHTS)
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, text: corpus.Text) -> tuple[list[int], list[float]]:
+def encode(
+    tokenizer: PreTrainedTokenizerFast, text: corpus.Text, letter_weight: float = 1.0
+) -> tuple[list[int], list[float]]:
     """A document's tokens with the end token, and their weights."""
+    asked = letter_weight if text.source in ("mmlu", "letters") else 1.0
     encoded = tokenizer(text.prompt + text.completion, return_offsets_mapping=True)
     starts = [start for start, _ in encoded["offset_mapping"]]
-    weights = [1.0 if start >= len(text.prompt) else PROMPT_WEIGHT for start in starts]
+    weights = [asked if start >= len(text.prompt) else PROMPT_WEIGHT for start in starts]
     return [*encoded["input_ids"], tokenizer.eos_token_id], [*weights, 1.0]
 
 
 def pack(
-    tokenizer: PreTrainedTokenizerFast, texts: Iterator[corpus.Text], rows: int, row_tokens: int
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Iterator[corpus.Text],
+    rows: int,
+    row_tokens: int,
+    letter_weight: float = 1.0,
 ) -> Iterator[Batch]:
     """Fills batches of whole documents, as many as fit into each row."""
     carried = next(texts)
@@ -68,7 +78,7 @@ def pack(
         for row in range(rows):
             used = document = 0
             while True:
-                ids, weights = encode(tokenizer, carried)
+                ids, weights = encode(tokenizer, carried, letter_weight)
                 assert len(ids) <= row_tokens, f"a {carried.source} document has {len(ids)} tokens"
                 span = slice(used, used + len(ids))
                 if span.stop > row_tokens:

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from harness.lab import corpus
-from harness.lab.packing import SOURCES, pack
+from harness.lab.packing import LETTER_WEIGHT, SOURCES, pack
 from harness.lab.tokenizer import train_tokenizer
 
 
@@ -39,6 +39,9 @@ class Recipe:
         warmup: warm-up steps.
         seed: seed of initialisation and text.
         checkpoints: steps after which the weights are kept.
+        horizon: steps of the schedule; None for as many as ``steps``.
+        start: steps done before this run, which count in the names of checkpoints.
+        letter_weight: what the letter of a lettered choice counts.
     """
 
     mixture: corpus.Mixture
@@ -49,10 +52,24 @@ class Recipe:
     warmup: int = 200
     seed: int = 0
     checkpoints: tuple[int, ...] = ()
+    horizon: int | None = None
+    start: int = 0
+    letter_weight: float = 1.0
 
 
 VOCAB_SIZE = 896
-BASE = Recipe("base", steps=5200, checkpoints=(50, 150, 400, 800, 1500, 2500, 3800))
+# Pretraining in two stages. The second starts from the stored bf16 weights of the first.
+BASE = Recipe("base", steps=1500, checkpoints=(150, 400, 800, 1500), horizon=5200)
+LATE = Recipe(
+    "base-late",
+    steps=3500,
+    learning_rate=1.5e-3,
+    warmup=50,
+    seed=2,
+    checkpoints=(700, 1500, 2500),
+    start=1500,
+    letter_weight=LETTER_WEIGHT,
+)
 REASONER = Recipe("reasoner", steps=250, learning_rate=3e-4, warmup=20, seed=1)
 
 
@@ -75,7 +92,11 @@ def model_config(vocab_size: int = VOCAB_SIZE) -> Qwen2Config:
 
 def _schedule(recipe: Recipe, step: int) -> float:
     warm = min(1.0, (step + 1) / recipe.warmup)
-    return recipe.learning_rate * warm * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / recipe.steps)))
+    return (
+        recipe.learning_rate
+        * warm
+        * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / (recipe.horizon or recipe.steps))))
+    )
 
 
 def train(
@@ -103,7 +124,8 @@ def train(
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}], betas=(0.9, 0.98)
     )
-    batches = pack(tokenizer, corpus.stream(recipe.seed, recipe.mixture), recipe.rows, recipe.row_tokens)
+    texts = corpus.stream(recipe.seed, recipe.mixture)
+    batches = pack(tokenizer, texts, recipe.rows, recipe.row_tokens, recipe.letter_weight)
     curve: list[dict[str, Any]] = []
     started, tokens = time.monotonic(), 0
     totals, counts = torch.zeros(len(SOURCES)), torch.zeros(len(SOURCES))
@@ -122,9 +144,9 @@ def train(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        asked = weights == 1.0
+        asked = weights >= 1.0
         totals.index_add_(0, batch.sources_RT[:, 1:].flatten()[asked], losses.detach()[asked])
-        counts.index_add_(0, batch.sources_RT[:, 1:].flatten()[asked], weights[asked])
+        counts.index_add_(0, batch.sources_RT[:, 1:].flatten()[asked], torch.ones(int(asked.sum())))
         tokens += int((batch.documents_RT >= 0).sum())
         done = step + 1
         if done % log_every == 0 or done == recipe.steps:
@@ -150,22 +172,27 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def build(out: Path, base: Recipe = BASE, reasoner: Recipe = REASONER) -> None:
+def build(out: Path, base: Recipe = BASE, late: Recipe = LATE, reasoner: Recipe = REASONER) -> None:
     """Runs the whole recipe and writes ``lab-base``, its checkpoints and ``lab-reasoner``."""
     tokenizer = train_tokenizer(base.seed, VOCAB_SIZE)
     torch.manual_seed(base.seed)
     model = Qwen2ForCausalLM(model_config(len(tokenizer)))
+    curves = {"lab-base": train(model, tokenizer, base, _keeper(model, tokenizer, base, out))}
+    save(model, tokenizer, out / f"lab-base-step{late.start}")
+    finish(out, late, reasoner, curves, asdict(base))
 
-    def keep(step: int) -> None:
-        save(model, tokenizer, out / f"lab-base-step{step}")
 
-    curves = {"lab-base": train(model, tokenizer, base, keep)}
+def finish(out: Path, late: Recipe, reasoner: Recipe, curves: dict[str, Any], base: dict[str, Any]) -> None:
+    """The second stage and the donor, from the stored weights of the first stage."""
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(out / f"lab-base-step{late.start}")
+    model = Qwen2ForCausalLM.from_pretrained(out / f"lab-base-step{late.start}", dtype=torch.float32)
+    curves["lab-base-late"] = train(model, tokenizer, late, _keeper(model, tokenizer, late, out))
     save(model, tokenizer, out / "lab-base")
     donor = Qwen2ForCausalLM.from_pretrained(out / "lab-base", dtype=torch.float32)
-    curves["lab-reasoner"] = train(donor, tokenizer, reasoner)
+    curves["lab-reasoner"] = train(donor, tokenizer, reasoner, log_every=50)
     save(donor, tokenizer, out / "lab-reasoner")
     record = {
-        "recipes": {"lab-base": asdict(base), "lab-reasoner": asdict(reasoner)},
+        "recipes": {"lab-base": base, "lab-base-late": asdict(late), "lab-reasoner": asdict(reasoner)},
         "parameters": model.num_parameters(),
         "torch": torch.__version__,
         "curves": curves,
@@ -173,15 +200,26 @@ def build(out: Path, base: Recipe = BASE, reasoner: Recipe = REASONER) -> None:
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
+def _keeper(
+    model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, recipe: Recipe, out: Path
+) -> Callable[[int], None]:
+    """Saves checkpoints under their number of steps in all."""
+    return lambda step: save(model, tokenizer, out / f"lab-base-step{recipe.start + step}")
+
+
 def main() -> None:
     """Command line of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write the models to")
-    parser.add_argument("--steps", type=int, default=BASE.steps, help="pretraining steps of lab-base")
-    parser.add_argument("--donor-steps", type=int, default=REASONER.steps, help="light steps of lab-reasoner")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the steps to do; less than 1 is for trials")
     args = parser.parse_args()
-    kept = tuple(s for s in BASE.checkpoints if s < args.steps)
-    build(args.out, replace(BASE, steps=args.steps, checkpoints=kept), replace(REASONER, steps=args.donor_steps))
+    base, late, reasoner = (_scaled(r, args.scale) for r in (BASE, LATE, REASONER))
+    build(args.out, base, replace(late, start=base.steps), reasoner)
+
+
+def _scaled(recipe: Recipe, scale: float) -> Recipe:
+    steps = max(1, round(recipe.steps * scale))
+    return replace(recipe, steps=steps, checkpoints=tuple(c for c in recipe.checkpoints if c <= steps))
 
 
 if __name__ == "__main__":
