@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.anatomy import Anatomy
 
@@ -138,6 +138,14 @@ def _check_safetensors(file: Path) -> None:
         raise ValueError(f"{file}: {size} bytes, but its header announces {expected}: the file is truncated or damaged")
 
 
+def tokenizer_digest(tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 of how text becomes tokens: vocabulary, rules, special tokens, chat template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+    parts = [rules, str(tokenizer.special_tokens_map), str(tokenizer.chat_template)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The tensor's bytes in row-major order, on the CPU."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
@@ -151,10 +159,17 @@ def hash_tensors(tensors: Iterable[tuple[str, Tensor]], digest: Any) -> None:
         digest.update(tensor_bytes(tensor))
 
 
+def computing_settings(config: PretrainedConfig) -> dict[str, Any]:
+    """The settings of a config that say what the model computes, not where it came from."""
+    return {k: v for k, v in config.to_dict().items() if k not in _INCIDENTAL}
+
+
 def fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 of what the model computes with: its weights and its config, not its path."""
+    """SHA-256 of what the model computes with: weights, config and generation settings, not its path."""
     digest = hashlib.sha256()
-    config = {k: v for k, v in model.config.to_dict().items() if k not in _INCIDENTAL}
-    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    generation = model.generation_config.to_diff_dict() if model.generation_config else {}
+    generation.pop("transformers_version", None)
+    settings = [computing_settings(model.config), generation]
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     hash_tensors(model.named_parameters(), digest)
     return digest.hexdigest()

@@ -7,8 +7,11 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from lm_eval.models.utils import normalize_gen_kwargs
+from torch import Tensor
+from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
+_LIMIT_ALIASES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 DEFAULT_BUDGET = 256  # lm-eval's own default of max_gen_toks
 
 
@@ -22,7 +25,7 @@ class Accounting:
         generated_tokens: tokens of the texts that were generated, up to their stop.
         clipped_prompts: requests whose prompt lost tokens on the left.
         clipped_budgets: requests whose generation limit was lowered to fit the context.
-        not_finite: requests whose log-likelihood was NaN or infinite.
+        not_finite: requests with a NaN or infinite log-likelihood, or steps of generation with NaN logits.
     """
 
     requests: int = 0
@@ -33,12 +36,23 @@ class Accounting:
     not_finite: int = 0
 
 
+class _CountNaN(LogitsProcessor):
+    """Counts rows with a NaN among their logits; greedy decoding would hide them as token 0."""
+
+    def __init__(self, accounting: Accounting) -> None:
+        self._accounting = accounting
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self._accounting.not_finite += int(scores.isnan().any(dim=-1).sum())
+        return scores
+
+
 class ResidentLM(HFLM):
     """`HFLM` on a model that is loaded already.
 
-    Prompts that do not fit are cut on the left, as `HFLM` does. A generation limit may take at
-    most half of the context: `HFLM` refuses limits that leave no room for a prompt (HumanEval's
-    1,024 tokens on a model of 512), here they are lowered, and both are counted.
+    Prompts that do not fit are cut on the left, as `HFLM` does. `HFLM` refuses generation limits that
+    leave no room for a prompt (HumanEval's 1,024 tokens on a model of 512): here such a limit is
+    lowered to half of the context. Both are counted.
     """
 
     def __init__(
@@ -67,10 +81,15 @@ class ResidentLM(HFLM):
         return texts
 
     def budget(self, settings: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-        """Generation settings whose limit leaves half of the context to the prompt, and whether it was lowered."""
-        wanted = int(settings.get("max_gen_toks", DEFAULT_BUDGET))
-        allowed = max(1, min(wanted, self.max_length // 2))
-        return {**settings, "max_gen_toks": allowed}, allowed < wanted
+        """Generation settings with a limit that leaves room for a prompt, and whether it was lowered."""
+        wanted = int(normalize_gen_kwargs(settings, DEFAULT_BUDGET)["max_gen_toks"])
+        allowed = wanted if wanted < self.max_length else max(1, self.max_length // 2)
+        kept = {k: v for k, v in settings.items() if k not in _LIMIT_ALIASES}
+        return {**kept, "max_gen_toks": allowed}, allowed < wanted
+
+    def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
+        watch = LogitsProcessorList([_CountNaN(self.accounting)])
+        return super()._model_generate(context, max_length, stop, logits_processor=watch, **generation_kwargs)
 
     def _loglikelihood_tokens(
         self, requests: list[Any], disable_tqdm: bool = False, override_bs: int | None = None

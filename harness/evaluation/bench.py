@@ -6,7 +6,7 @@ import gc
 import json
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -51,6 +51,7 @@ class Bench:
         self.command = command
         self.store = Store(Path(grid.run.results.dir))
         self._base: Base | None = None
+        self._asked: ModelRef | None = None
         self._patch: tuple[str, str, Patch] | None = None
         self._tasks: dict[tuple[str, str | None], LoadedTask] = {}
         self._sandboxes: dict[bool, Sandbox] = {}
@@ -89,16 +90,16 @@ class Bench:
             limit=self.grid.run.limit,
             seed=self.grid.run.seed,
             runtime=self.grid.run.runtime,
-            sandbox=sandbox.name if sandbox else None,
+            sandbox={"name": sandbox.name, **asdict(self._limits())} if sandbox else None,
             command=self.command,
         )
 
     def base(self, ref: ModelRef) -> Base:
         """The resident base, loaded when another one was resident."""
-        if self._base is None or self._base.ref.path != ref.path:
+        if self._base is None or self._asked != ref:
             self._base, self._patch = None, None
             gc.collect()
-            self._base = load_base(replace(ref, device=self._device(ref.device)))
+            self._base, self._asked = load_base(replace(ref, device=self._device(ref.device))), ref
         return self._base
 
     def patch(self, planned: PlannedCell) -> Patch:
@@ -123,13 +124,15 @@ class Bench:
             ValueError: if another variant lies there under the same name.
         """
         target = folder / file_name(planned.name.model) / file_name(planned.name.variant)
-        patch = self.patch(planned)
-        record = target / "variant.json"
-        if record.is_file():
-            if json.loads(record.read_text())["digest"] != patch.digest:
-                raise ValueError(f"{target} holds another variant of that name; choose another folder to export to")
-        else:
-            export(self.base(planned.model), patch, target)
+        base, patch = self.base(planned.model), self.patch(planned)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.parent / f".{target.name}.lock"):
+            if (target / "variant.json").is_file():
+                there = json.loads((target / "variant.json").read_text())
+                if (there["digest"], there["fingerprint"]) != (patch.digest, base.fingerprint):
+                    raise ValueError(f"{target} holds another variant of that name; choose another folder to export to")
+            else:
+                export(base, patch, target)
         return target
 
     def _load_donor(self, name: str) -> PreTrainedModel:
@@ -145,10 +148,12 @@ class Bench:
 
     def _sandbox(self, trusted: bool) -> Sandbox:
         if trusted not in self._sandboxes:
-            config = self.grid.run.sandbox
-            limits = Limits(config.seconds, config.memory_mb, config.processes, config.file_mb, config.output_kb)
-            self._sandboxes[trusted] = open_sandbox(config.kind, limits, trusted)
+            self._sandboxes[trusted] = open_sandbox(self.grid.run.sandbox.kind, self._limits(), trusted)
         return self._sandboxes[trusted]
+
+    def _limits(self) -> Limits:
+        config = self.grid.run.sandbox
+        return Limits(config.seconds, config.memory_mb, config.processes, config.file_mb, config.output_kb)
 
     @staticmethod
     def _device(device: str) -> str:

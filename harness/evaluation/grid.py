@@ -89,7 +89,7 @@ def plan_grid(run: RunConfig) -> Grid:
         raise ValueError("a run needs at least one model and one variant")
     for model in models:
         ref, donor, suite = model_ref(model, run)
-        if any(c.model.name == ref.name and c.model.path != ref.path for c in cells):
+        if any(c.model.name == ref.name and c.model != ref for c in cells):
             raise ValueError(f"two models are called {ref.name!r}; their results would share a folder")
         specs = _variants(run, donor, used)
         tasks = {n: compose_task(n, run.task) for n in expand_tasks(names_of(run.tasks) or [suite])}
@@ -132,7 +132,7 @@ def _check_variant(spec: VariantSpec, ref: ModelRef, run: RunConfig) -> None:
                     f"set variant.{key}=NAME|PATH|HUB_ID"
                 )
     for donor in _donors(spec, run):
-        if donor.path == ref.path and spec.method == "checkpoint":
+        if (donor.path, donor.revision) == (ref.path, ref.revision) and spec.method == "checkpoint":
             raise ValueError(f"variant {spec.label}: {donor.name} is the base itself")
 
 
@@ -171,7 +171,7 @@ def _check_sandbox(grid: Grid) -> None:
     if reason:
         raise ValueError(
             f"task {needy[0].name.task} runs programs that {needy[0].name.model} writes: {reason}. "
-            "Or accept resource limits only, with sandbox.kind=process."
+            "Or accept resource limits only, with sandbox=process."
         )
 
 

@@ -13,12 +13,15 @@ class Pairing:
     """A variant's cell against the baseline's.
 
     Attributes:
-        comparison: the statistics, or None if no document pairs.
+        comparison: the statistics, or None if the cells cannot be compared.
         unpaired: documents of either cell that the other lacks, or asks in other words.
+        differing: keys of the identity in which the cells differ though only the patch may; then
+            nothing is compared, since the difference would not be the variant's.
     """
 
     comparison: Comparison | None
-    unpaired: int
+    unpaired: int = 0
+    differing: tuple[str, ...] = ()
 
 
 def scored(result: CellResult, outcomes: list[Outcome]) -> dict[tuple[str, int, str, str], Outcome]:
@@ -33,15 +36,14 @@ def estimate(result: CellResult, outcomes: list[Outcome]) -> Estimate:
 
 
 def pair(result: CellResult, outcomes: list[Outcome], other: CellResult, other_outcomes: list[Outcome]) -> Pairing:
-    """Compares two cells on the documents that both were asked in the same words.
-
-    Raises:
-        ValueError: if the cells have different metrics.
-    """
-    if (result.metric, result.filter) != (other.metric, other.filter):
-        raise ValueError(
-            f"{result.name} is scored by {result.metric},{result.filter}, {other.name} by {other.metric},{other.filter}"
-        )
+    """Compares two cells on the documents that both were asked in the same words."""
+    one = {**result.identity, "metric": f"{result.metric},{result.filter}"}
+    two = {**other.identity, "metric": f"{other.metric},{other.filter}"}
+    # Other limits show other documents of the same task: the shared ones pair.
+    free = {"patch", "limit", "data"}
+    differing = tuple(sorted(k for k in {*one, *two} - free if one.get(k) != two.get(k)))
+    if differing:
+        return Pairing(None, differing=differing)
     ours, theirs = scored(result, outcomes), scored(other, other_outcomes)
     common = [key for key in ours if key in theirs]
     unpaired = len(ours) + len(theirs) - 2 * len(common)

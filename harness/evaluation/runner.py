@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import json
 import logging
 import math
 import random
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -16,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lm_eval.api.registry import get_aggregation
 from lm_eval.evaluator import evaluate
 
 from harness.config.schema import RuntimeConfig
@@ -23,7 +28,7 @@ from harness.data import rows_digest
 from harness.engine import ResidentLM
 from harness.evaluation.cells import CellName, CellResult, Outcome, identity_digest
 from harness.evaluation.store import Store
-from harness.models import Base
+from harness.models import Base, tokenizer_digest
 from harness.patch import Patch
 from harness.tasks.load import LoadedTask
 
@@ -43,7 +48,7 @@ class Cell:
         limit: documents a subtask; None for all.
         seed: seed of shots and sampling.
         runtime: how to run it.
-        sandbox: name of the sandbox that runs its programs, or None.
+        sandbox: kind and limits of the sandbox that runs its programs, or None.
         command: the command that asked for it, to be shown beside the result.
     """
 
@@ -54,7 +59,7 @@ class Cell:
     limit: int | None
     seed: int
     runtime: RuntimeConfig
-    sandbox: str | None = None
+    sandbox: dict[str, Any] | None = None
     command: str = ""
 
     @cached_property
@@ -65,10 +70,15 @@ class Cell:
             "model": self.base.fingerprint,
             "patch": self.patch.digest,
             "task": self.task.name,
-            "task_config": asdict(self.task.config),
+            "task_config": {k: v for k, v in asdict(self.task.config).items() if k != "about"},
+            "task_yaml": {
+                name: _stable_digest(task.config.to_dict(keep_callable=True)) for name, task in tasks.items()
+            },
             "task_versions": {name: str(task.VERSION) for name, task in tasks.items()},
             "shots": {name: task.config.num_fewshot for name, task in tasks.items()},
             "data": rows_digest(_shown(task, self.limit) for task in tasks.values()),
+            "shots_data": rows_digest(_shots(task) for task in tasks.values()),
+            "tokenizer": tokenizer_digest(self.base.tokenizer),
             "limit": self.limit,
             "seed": self.seed,
             "max_length": self.runtime.max_length,
@@ -76,6 +86,7 @@ class Cell:
             "batch_size": self.runtime.batch_size if any(map(_samples, tasks.values())) else None,
             "chat_template": self.runtime.chat_template,
             "dtype": str(self.base.model.dtype),
+            "attn_implementation": self.runtime.attn_implementation,
             "backend": "hf",
             "sandbox": self.sandbox if self.task.config.scorer == "code" else None,
             "versions": {name: version(name) for name in _LIBRARIES},
@@ -85,6 +96,24 @@ class Cell:
     def digest(self) -> str:
         """Digest of the identity."""
         return identity_digest(self.identity)
+
+
+def _shots(task: Any) -> list[Any]:
+    """The documents that shots are drawn from, where there are shots."""
+    return list(task.fewshot_docs() or []) if task.config.num_fewshot else []
+
+
+def _stable_digest(value: Any) -> str:
+    """SHA-256 of nested settings; functions count by their source, not by their address."""
+
+    def plain(item: Any) -> str:
+        if callable(item):
+            with suppress(OSError, TypeError):
+                return inspect.getsource(item)
+            return getattr(item, "__qualname__", type(item).__qualname__)
+        return str(item)
+
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=plain).encode()).hexdigest()
 
 
 def _samples(task: Any) -> bool:
@@ -105,6 +134,7 @@ def stored(cell: Cell, store: Store) -> CellResult | None:
 def run(cell: Cell, store: Store) -> CellResult:
     """Evaluates a cell and stores it."""
     started = time.monotonic()
+    _check_metric(cell.task)
     _seed_everything(cell)
     runtime = cell.runtime
     with cell.patch.applied(cell.base.model) as model:
@@ -124,6 +154,23 @@ def run(cell: Cell, store: Store) -> CellResult:
     store.put(result, outcomes)
     logger.info("%s: %s %.4f, n=%d, %.1f s", cell.name, result.metric, result.score, result.n, result.seconds)
     return result
+
+
+def _check_metric(task: LoadedTask) -> None:
+    """Raises before any work if the task has no such metric or cluster, or one that is not a mean."""
+    metric, _, filter_name = task.config.metric.partition(",")
+    for name, subtask in task.subtasks.items():
+        metrics, filters = list(subtask.aggregation()), [f.name for f in subtask._filters]
+        if metric not in metrics or (filter_name or "none") not in filters:
+            raise ValueError(
+                f"task {task.name}: no metric {task.config.metric!r} in {name}; "
+                f"metrics: {', '.join(metrics)}; filters: {', '.join(filters)}"
+            )
+        if subtask.aggregation()[metric] is not get_aggregation("mean"):
+            raise ValueError(
+                f"task {task.name}: {metric} of {name} is not a mean over documents, so it has no outcomes"
+            )
+        _cluster(task.config.cluster, name, subtask.eval_docs[0])
 
 
 def _seed_everything(cell: Cell) -> None:
@@ -150,7 +197,7 @@ def outcomes_of(samples: Mapping[str, list[dict[str, Any]]], task: LoadedTask, l
                     filter=row["filter"],
                     prediction=_plain(row["filtered_resps"]),
                     response=_plain(row["resps"]) if generated else None,
-                    metrics={name: float(_scalar(row[name])) for name in row["metrics"]},
+                    metrics={name: float(row[name]) for name in row["metrics"] if _is_number(row[name])},
                     cluster=_cluster(task.config.cluster, subtask, row["doc"]),
                     generated_tokens=sum(len(lm.tok_encode(text)) for text in texts),
                 )
@@ -168,9 +215,9 @@ def _cluster(kind: str, subtask: str, doc: Mapping[str, Any]) -> str | None:
     return str(doc[kind])
 
 
-def _scalar(value: Any) -> Any:
-    """lm-eval wraps some values, e.g. ``(0.0,)`` of a bypassed aggregation."""
-    return value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
+def _is_number(value: Any) -> bool:
+    """Some metrics carry what their aggregation needs (pairs, texts); those are no outcomes."""
+    return isinstance(value, (bool, int, float, np.number))
 
 
 def _plain(value: Any) -> Any:

@@ -128,19 +128,23 @@ def compare(
         estimate, error = _adjusted_wald(gained, lost, n)
         p = float(stats.binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
         test = "McNemar exact"
+        # Exact McNemar needs 6 documents that change, all one way, for p < 0.05.
+        resolvable = max(_factor() * error, 6 / n)
     else:
         error = float(np.std(d, ddof=1) / math.sqrt(n)) if n > 1 else math.inf
         half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * error if n > 1 else math.inf
         mean = float(d.mean())
         estimate = Estimate(mean, mean - half, mean + half, n, "Student")
         p, test = _sign_flip(d, seed), "permutation"
+        resolvable = _factor(n - 1) * error if n > 1 else math.inf
     robust = None if clusters is None else cluster_standard_error(d, clusters)
     if clusters is not None and robust is not None:
         mean, half = float(d.mean()), _quantile(clusters) * robust
         if 2 * half > estimate.high - estimate.low:
             estimate = Estimate(mean, mean - half, mean + half, n, "cluster-robust")
-        error = max(error, robust)
-    return Comparison(estimate, p, gained, lost, _resolvable(error, n), test)
+        degrees = len(set(clusters)) - 1
+        resolvable = max(resolvable, _factor(degrees) * robust)
+    return Comparison(estimate, p, gained, lost, resolvable, test)
 
 
 def _binary(values: np.ndarray) -> bool:
@@ -176,10 +180,10 @@ def _sign_flip(d: np.ndarray, seed: int, resamples: int = 9_999) -> float:
     return float(result.pvalue)
 
 
-def _resolvable(error: float, n: int) -> float:
-    """(z_{0.975} + z_{0.8}) standard errors; never less than 6 documents, which exact McNemar needs for p < 0.05."""
-    z = float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER))
-    return max(z * error, 6 / n)
+def _factor(degrees: int | None = None) -> float:
+    """Standard errors of an effect that is resolved with 80% power: normal, or Student's with few degrees."""
+    quantile = stats.norm.ppf if degrees is None else stats.t(degrees).ppf
+    return float(quantile(1 - ALPHA / 2) + quantile(POWER))
 
 
 def holm(ps: Sequence[float]) -> list[float]:

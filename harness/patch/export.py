@@ -35,7 +35,12 @@ def export(base: Base, patch: Patch, folder: Path) -> None:
         with patch.applied(base.model) as model:
             model.save_pretrained(work)
         base.tokenizer.save_pretrained(work)
-        record = {"base": base.name, "digest": patch.digest, "provenance": asdict(patch.provenance)}
+        record = {
+            "base": base.name,
+            "fingerprint": base.fingerprint,
+            "digest": patch.digest,
+            "provenance": asdict(patch.provenance),
+        }
         (work / "variant.json").write_text(json.dumps(record, indent=1) + "\n")
         if folder.exists():
             folder.rmdir()

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from harness.sandbox.limits import Execution, Limits
-from harness.sandbox.process import run_limited
+from harness.sandbox.process import check_usable, run_limited
 
 INSTALL = "install it (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf install bubblewrap)"
 
@@ -55,14 +55,15 @@ def _view() -> tuple[str, ...]:
     """What the program sees: the system's and the interpreter's folders, read-only; a private /tmp."""
     flags = ["--die-with-parent", "--new-session", "--clearenv"]
     flags += ["--setenv", "PATH", "/usr/bin:/bin", "--setenv", "PYTHONHASHSEED", "0", "--setenv", "HOME", "/tmp"]
+    # Before the folders below: an environment may lie under /tmp.
+    flags += ["--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp"]
     prefixes = {str(Path(p).resolve()) for p in (sys.prefix, sys.base_prefix)} | {sys.prefix, sys.base_prefix}
     # bwrap would make the folders above a prefix for its own user only.
     for parent in sorted({str(up) for prefix in prefixes for up in Path(prefix).parents if str(up) != "/"}):
         flags += ["--perms", "0755", "--dir", parent]
     for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", *sorted(prefixes)):
         flags += ["--ro-bind-try", path, path]
-    flags += ["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/tmp"]
-    return (*flags, "--remount-ro", "/", "--chdir", "/tmp")
+    return (*flags, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/", "--chdir", "/tmp")
 
 
 class BubblewrapSandbox:
@@ -73,8 +74,9 @@ class BubblewrapSandbox:
     def __init__(self, limits: Limits) -> None:
         reason = why_missing()
         if reason:
-            raise ValueError(f"sandbox: {reason}. Or accept resource limits only, with sandbox.kind=process.")
+            raise ValueError(f"sandbox: {reason}. Or accept resource limits only, with sandbox=process.")
         self.limits = limits
+        check_usable(self)
 
     def run(self, program: str) -> Execution:
         """Runs the program; its writable folder is in memory and gone afterwards."""

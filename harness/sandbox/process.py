@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.sandbox.limits import Execution, Limits, Verdict
+from harness.sandbox.limits import Execution, Limits, Sandbox, Verdict
 
 # The program reports its own end with a word it cannot know beforehand: `sys.exit(0)` or
 # `os._exit(0)` in the middle is not a pass.
@@ -120,6 +120,16 @@ def _verdict(text: str, code: int, timed_out: bool, token: str) -> Verdict:
     return "killed" if code < 0 or code >= 128 else "failed"
 
 
+def check_usable(sandbox: Sandbox) -> None:
+    """Raises a ValueError if not even an empty program passes: every answer would count as wrong."""
+    result = sandbox.run("")
+    if not result.passed:
+        raise ValueError(
+            f"sandbox {sandbox.name}: an empty program does not pass ({result.verdict}): {result.output.strip()[-300:]}. "
+            "Are the limits of sandbox.* too tight?"
+        )
+
+
 class ProcessSandbox:
     """Resource limits only: the program can read what this user can read, and use the network."""
 
@@ -129,9 +139,10 @@ class ProcessSandbox:
         self.limits = limits
         warnings.warn(
             "sandbox=process sets resource limits but isolates nothing: model-written programs can read "
-            "your files and use the network. Install bubblewrap and use sandbox.kind=bubblewrap.",
+            "your files and use the network. Install bubblewrap and use sandbox=bubblewrap.",
             stacklevel=2,
         )
+        check_usable(self)
 
     def run(self, program: str) -> Execution:
         """Runs the program in a temporary folder of its own."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from torch import Tensor
+from transformers import PretrainedConfig
 
 from harness.anatomy import Anatomy
 from harness.config.variants import CheckpointVariant
-from harness.models import Base
+from harness.models import Base, computing_settings
 from harness.patch import Change, Patch
 from harness.variants.context import Context, provenance
 from harness.variants.merge import check_shapes
@@ -33,11 +34,8 @@ def build(base: Base, config: CheckpointVariant, context: Context) -> Patch:
         )
     dtypes = {n: p.dtype for n, p in base.model.named_parameters(remove_duplicate=False)}
     tensors: dict[str, Tensor] = {}
-    for name, parameter in donor.model.named_parameters(remove_duplicate=config.untie or not base.anatomy.tied):
+    for name, parameter in donor.model.named_parameters(remove_duplicate=False):
         tensors[name] = parameter.detach().to(dtypes[name])
-    if not config.untie and not base.anatomy.tied and tied:
-        embed, head = base.anatomy.head_names
-        tensors[head] = tensors[embed]
     changes = [Change(n, "all", None, t.numel(), donor.name) for n, t in tensors.items() if not _is_alias(n, tensors)]
     return Patch(tensors, untied=config.untie, provenance=provenance(base, config, changes, (donor,)))
 
@@ -48,8 +46,9 @@ def _is_alias(name: str, tensors: dict[str, Tensor]) -> bool:
     return first != name
 
 
-def _config_differences(base: Base, other: object) -> str:
-    """Settings of the forward pass in which two configs differ."""
-    keys = ("rope_parameters", "rope_theta", "rms_norm_eps", "layer_norm_eps", "hidden_act", "num_attention_heads")
-    pairs = [(k, getattr(base.model.config, k, None), getattr(other, k, None)) for k in keys]
-    return ", ".join(f"{k}: {ours} here, {theirs} there" for k, ours, theirs in pairs if ours != theirs)
+def _config_differences(base: Base, other: PretrainedConfig) -> str:
+    """Settings of the forward pass in which two configs differ; ties and token numbers are not among them."""
+    one, two = computing_settings(base.model.config), computing_settings(other)
+    free = {"tie_word_embeddings", "bos_token_id", "eos_token_id", "pad_token_id", "max_position_embeddings"}
+    keys = sorted(k for k in {*one, *two} - free if one.get(k) != two.get(k))
+    return ", ".join(f"{k}: {one.get(k)} here, {two.get(k)} there" for k in keys)

@@ -37,6 +37,19 @@ def build(
         changes += part.provenance.changes
         donors |= part.provenance.donors
         seeds |= {f"{number}.{k}": v for k, v in part.provenance.seeds.items()}
+        patch = _under_one_name(patch, base, untied=part.untied and not patch.untied)
+        part = _under_one_name(part, base, untied=False) if not (patch.untied or part.untied) else part
         patch = patch.then(part, base.anatomy.architecture.layers, part.provenance)
     record = replace(provenance(base, config, changes), donors=donors, seeds=seeds)
     return replace(patch, provenance=record)
+
+
+def _under_one_name(patch: Patch, base: Base, untied: bool) -> Patch:
+    """A tied tensor stands under the embedding's name, so that steps meet; untying gives it both names."""
+    embed, head = base.anatomy.head_names
+    if not base.anatomy.tied or patch.untied or not {embed, head} & set(patch.tensors):
+        return patch
+    value = patch.tensors.get(embed, patch.tensors.get(head))
+    assert value is not None
+    rest = {name: t for name, t in patch.tensors.items() if name not in (embed, head)}
+    return replace(patch, tensors={**rest, embed: value, **({head: value} if untied else {})})

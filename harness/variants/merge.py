@@ -33,14 +33,17 @@ def build(base: Base, config: MergeVariant, context: Context) -> Patch:
     changes: list[Change] = []
     own = dict(base.model.named_parameters(remove_duplicate=False))
     other = dict(donor.model.named_parameters(remove_duplicate=False))
+    tied = base.anatomy.tied and not config.untie
     for rule, sites in selected:
-        shared = base.anatomy.tied and not config.untie and any(s.part == "embed" for s in sites)
+        shared = tied and any(s.part == "embed" for s in sites)
         for site in sites:
             if shared and site.part == "head":
                 continue  # the embedding's own tensor, taken already
-            stored = tensors.get(site.name, own[site.name])
+            # A tied base has one tensor for both names: rules meet under one of them.
+            name = base.anatomy.head_names[0] if site.part == "head" and tied else site.name
+            stored = tensors.get(name, own[name])
             part = interpolate(site.layout.read(stored), site.layout.read(other[site.name]), rule.factor)
-            tensors[site.name] = site.layout.write(stored.detach(), part)
+            tensors[name] = site.layout.write(stored.detach(), part)
             share = "" if rule.factor == 1 else f" x {rule.factor:g}"
             changes.append(Change(site.name, site.part, site.layer, part.numel(), f"{donor.name}{share}"))
     return Patch(tensors, untied=config.untie, provenance=provenance(base, config, changes, (donor,)))
@@ -55,15 +58,24 @@ def interpolate(ours: Tensor, theirs: Tensor, factor: float) -> Tensor:
 
 
 def check_shapes(base: Base, donor: Donor, sites: list[Site]) -> None:
-    """Raises one ValueError with every tensor whose shape differs, with both shapes."""
+    """Raises one ValueError with everything in which the donor differs in size, with both sizes."""
+    theirs = Anatomy.of(donor.model)
     own = dict(base.model.named_parameters(remove_duplicate=False))
     other = dict(donor.model.named_parameters(remove_duplicate=False))
     wrong = []
+    for size in ("n_layers", "n_heads", "n_kv_heads", "head_size"):
+        ours, there = getattr(base.anatomy, size), getattr(theirs, size)
+        if ours != there:
+            wrong.append(f"{size}: base {ours}, donor {there}")
     for name in dict.fromkeys(site.name for site in sites):
-        if name not in other:
-            wrong.append(f"{name}: the donor has no such tensor")
-        elif own[name].shape != other[name].shape:
+        if name in other and own[name].shape != other[name].shape:
             wrong.append(f"{name}: base {tuple(own[name].shape)}, donor {tuple(other[name].shape)}")
+        elif name not in other:
+            wrong.append(f"{name}: the donor has no such tensor")
+    parts, layers = {s.part for s in sites}, {s.layer for s in sites}
+    for site in theirs.sites:
+        if site.part in parts and site.layer in layers and site.name not in own:
+            wrong.append(f"{site.name}: the base has no such tensor")
     if wrong:
         more = f"\n  and {len(wrong) - 10} more" if len(wrong) > 10 else ""
         raise ValueError(f"donor {donor.name} does not fit base {base.name}:\n  " + "\n  ".join(wrong[:10]) + more)

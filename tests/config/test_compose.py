@@ -12,13 +12,20 @@ def test_every_file_of_conf_composes():
         c.compose_task(name, {})
     for name in c.known("models"):
         c.compose_model(name)
-    for group in ("data", "runtime"):
+    for group in ("data", "runtime", "sandbox"):
         for name in c.known(group):
             c.compose_run([f"{group}={name}"])
     for name in c.known("experiment"):
-        c.compose_run([f"+experiment={name}"])
+        c.compose_run([f"experiment={name}"])
     for name in c.known("suite"):
         assert c.expand_tasks([name])
+
+
+def test_an_experiment_sets_the_run_and_the_command_line_wins():
+    run = c.compose_run(["experiment=demo"])
+    assert len(run.variants) == 6
+    assert run.results.dir == "results/demo"
+    assert c.compose_run(["experiment=demo", "variants=[base]"]).variants == ["base"]
 
 
 def test_no_group_of_conf_is_forgotten():
@@ -27,6 +34,7 @@ def test_no_group_of_conf_is_forgotten():
         "experiment",
         "models",
         "runtime",
+        "sandbox",
         "suite",
         "task",
         "variant",

@@ -93,6 +93,17 @@ def test_resolvable_effect_is_found_with_the_power_it_claims():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_few_clusters_resolve_less():
+    """With five clusters Student's quantile counts: the resolvable effect exceeds the interval's half width."""
+    rng = np.random.default_rng(3)
+    clusters = [i % 5 for i in range(200)]
+    shift = rng.normal(0, 0.3, 5)
+    a = [float(rng.random() < 0.5 + shift[c]) for c in clusters]
+    c = compare(a, [float(rng.random() < 0.5) for _ in clusters], clusters)
+    assert c.difference.method == "cluster-robust"
+    assert c.resolvable > 1.2 * (c.difference.high - c.difference.low) / 2
+
+
 def test_holm_against_statsmodels(ps):
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     assert holm(ps) == pytest.approx(list(multitest.multipletests(ps, method="holm")[1]), abs=1e-12)
