@@ -10,6 +10,10 @@ from pathlib import Path
 os.environ.setdefault("HYDRA_FULL_ERROR", "0")
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from harness.config.compose import open_keys, register, search_path_override, typed_run
@@ -38,20 +42,54 @@ def run_grid(run: RunConfig, command: str = "") -> int:
     failed = reused = 0
     for number, planned in enumerate(grid.cells, 1):
         print(f"[{number}/{len(grid.cells)}] {planned.name} ...", end=" ", flush=True)
-        evaluated = bench.evaluate(planned)
-        if run.export is not None:
-            bench.export_once(planned, Path(run.export))
+        try:
+            evaluated = bench.evaluate(planned)
+            if run.export is not None:
+                bench.export_once(planned, Path(run.export))
+        except (ValueError, RuntimeError, OSError) as error:
+            # The other cells run on, as other cases do under pytest.
+            failed += 1
+            print(f"failed: {error}")
+            continue
         result = evaluated.result
         broken = [*result.problems, *(g.text for g in evaluated.gates if not g.passed)]
         failed += bool(broken)
         reused += evaluated.reused
         spent = "stored already" if evaluated.reused else f"{result.seconds:.1f} s"
         print(f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})", *broken, sep="; ")
+    if not any(bench.store):
+        print("no cell was finished, so there is no table")
+        return failed
     table = build_table(folder, run.baseline, strict=False)
     paths = write_pages(table)
-    print(f"\n{terminal_text(table)}\n\n{len(grid.cells) - reused} cells run, {reused} stored already")
+    print(
+        f"\n{terminal_text(table)}\n\n{len(grid.cells) - reused - failed} cells run, "
+        f"{reused} stored already{f', {failed} did not pass' if failed else ''}"
+    )
     print("written: " + ", ".join(str(p) for p in paths))
     return failed
+
+
+# Keys that a cell's name shows by itself, or that do not change what it holds.
+_NAMED = ("model", "variants", "tasks", "variant.", "task.", "results.", "baseline", "tag", "gates.", "experiment")
+
+
+def _swept_tag() -> str:
+    """``seed=2`` for a job of a multirun over seeds: without it the jobs would replace each other's cells."""
+    job = HydraConfig.get()
+    if job.mode != RunMode.MULTIRUN:
+        return ""
+    swept = {
+        o.key_or_group
+        for o in OverridesParser.create().parse_overrides([t for t in open_keys(_TYPED) if "=" in t])
+        if _sweeps(o)
+    }
+    pairs = (text.lstrip("+").partition("=") for text in job.overrides.task)
+    return ",".join(f"{k}={v}" for k, _, v in sorted(pairs) if k in swept and not k.startswith(_NAMED))
+
+
+def _sweeps(override: Override) -> bool:
+    return override.is_sweep_override()
 
 
 def _say(problem: str) -> None:
@@ -67,7 +105,9 @@ def _app(config: DictConfig) -> None:
     command = shlex.join(["python", "-m", "harness", *_TYPED])
     os.environ.setdefault("TQDM_DISABLE", "1")
     try:
-        failed = run_grid(typed_run(config), command)
+        run = typed_run(config)
+        run.tag = run.tag or _swept_tag()
+        failed = run_grid(run, command)
     except ValueError as error:
         _say(f"error: {error}")
         return

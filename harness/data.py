@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,9 @@ class _Lazy(Mapping[str, Any]):
 
 
 def _from_rows(rows: Rows) -> datasets.Dataset:
-    return datasets.Dataset.from_list(rows)
+    """Rows with the columns of all of them; a value that is missing is None."""
+    columns = dict.fromkeys(column for row in rows for column in row)
+    return datasets.Dataset.from_dict({c: [row.get(c) for row in rows] for c in columns})
 
 
 def read_rows(folder: Path, split: str, path: str, name: str | None, task: str) -> Rows:
@@ -105,11 +108,25 @@ def read_rows(folder: Path, split: str, path: str, name: str | None, task: str) 
             for number, line in enumerate(handle, 1):
                 if line.strip():
                     rows.append(_row(line, file, number))
-    except (EOFError, gzip.BadGzipFile, UnicodeDecodeError) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, UnicodeDecodeError) as error:
         raise ValueError(f"{file}: after line {len(rows)}: {error}") from error
     if not rows:
         raise ValueError(f"{file}: no rows")
+    _check_types(rows, file)
     return rows
+
+
+def _check_types(rows: Rows, file: Path) -> None:
+    """Raises for the first value of another type than its column had before, with file and line."""
+    types: dict[str, type] = {}
+    for number, row in enumerate(rows, 1):
+        for column, value in row.items():
+            kind = float if isinstance(value, int) and not isinstance(value, bool) else type(value)
+            if value is not None and types.setdefault(column, kind) is not kind:
+                raise ValueError(
+                    f"{file}: line {number}: column {column!r} holds a {type(value).__name__}, "
+                    f"lines before it a {types[column].__name__}"
+                )
 
 
 def _row(line: str, file: Path, number: int) -> dict[str, Any]:

@@ -47,7 +47,6 @@ class Architecture:
         embeds: module paths of the embeddings (tokens first, then positions if learned).
         head: module path of the output head.
         attention: path of the attention module in a layer.
-        mlp: path of the feed-forward module in a layer.
     """
 
     model_type: str
@@ -58,7 +57,6 @@ class Architecture:
     embeds: tuple[str, ...]
     head: str = "lm_head"
     attention: str = "self_attn"
-    mlp: str = "mlp"
 
 
 _LLAMA_PARTS: dict[Part, tuple[str, LayoutName]] = {

@@ -173,7 +173,7 @@ def compose_variant(name: str, donor: str | None, settings: Mapping[str, Any]) -
     config: Any = _typed(kind, {**content, **taken}, f"variant {name}")
     if method == "composed":
         config.steps = [_step(step, donor) for step in config.steps]
-    extra = ",".join(f"{k}={_short(v)}" for k, v in sorted(taken.items()))
+    extra = ",".join(f"{k}={short(v)}" for k, v in sorted(taken.items()))
     return VariantSpec(f"{name}({extra})" if extra else name, method, config), set(taken)
 
 
@@ -191,7 +191,8 @@ def _step(step: Any, donor: str | None) -> VariantSpec:
     return spec
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A setting as it stands in a label."""
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -111,6 +111,7 @@ class RunConfig:
         limit: documents a task (a subject, for MMLU); null for all.
         seed: seed of the shots and of sampling.
         baseline: variant that the others are compared with.
+        tag: added to the models' names (``lab-base@seed=2``); a multirun sets it for keys that no name shows.
         gates: task -> gate, a `GateConfig`.
         fresh: run cells again that are stored.
         dry_run: print each variant's plan and run nothing.
@@ -125,6 +126,7 @@ class RunConfig:
     limit: int | None = None
     seed: int = 1234
     baseline: str = "base"
+    tag: str = ""
     gates: dict[str, Any] = field(default_factory=dict)
     fresh: bool = False
     dry_run: bool = False

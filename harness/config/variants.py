@@ -88,6 +88,7 @@ class ComposedVariant:
     steps: list[Any] = field(default_factory=list)
 
 
+DESTROY_MODES = ("zero", "reinit", "remove")
 VARIANTS: dict[str, type] = {
     "base": BaseVariant,
     "merge": MergeVariant,

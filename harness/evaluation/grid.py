@@ -7,22 +7,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.anatomy import parse_parts
 from harness.config.compose import (
     VariantSpec,
     compose_model,
     compose_task,
     compose_variant,
     expand_tasks,
+    known,
+    short,
     unknown,
 )
 from harness.config.paths import LAB_WEIGHTS
 from harness.config.schema import GateConfig, RunConfig, TaskConfig
+from harness.config.variants import DESTROY_MODES
 from harness.data import DataSource
 from harness.evaluation.cells import CellName
 from harness.models import ModelRef
 from harness.sandbox import why_missing
+from harness.tasks.check import check_task
 
 DONOR_KEYS = ("donor", "source")
+SANDBOXES = ("auto", "bubblewrap", "process")
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ def plan_grid(run: RunConfig) -> Grid:
         ValueError: for unknown names, settings that nothing takes, combinations that cannot work.
     """
     source_of(run)
+    _check_run(run)
     cells: list[PlannedCell] = []
     used: set[str] = set()
     models = names_of(run.model)
@@ -92,13 +99,15 @@ def plan_grid(run: RunConfig) -> Grid:
         if any(c.model.name == ref.name and c.model != ref for c in cells):
             raise ValueError(f"two models are called {ref.name!r}; their results would share a folder")
         specs = _variants(run, donor, used)
-        tasks = {n: compose_task(n, run.task) for n in expand_tasks(names_of(run.tasks) or [suite])}
-        used |= {f"task.{key}" for _, taken in tasks.values() for key in taken}
+        composed = {n: compose_task(n, run.task) for n in expand_tasks(names_of(run.tasks) or [suite])}
+        used |= {f"task.{key}" for _, taken in composed.values() for key in taken}
+        tasks = {_label(n, config, taken): (n, config) for n, (config, taken) in composed.items()}
         for spec in specs:
             _check_variant(spec, ref, run)
-            for task, (config, _) in tasks.items():
+            for label, (task, config) in tasks.items():
+                check_task(task, config)
                 trusted = _is_lab(ref) and all(_is_lab(r) for r in _donors(spec, run))
-                name = CellName(ref.name, spec.label, task)
+                name = CellName(f"{ref.name}@{run.tag}" if run.tag else ref.name, spec.label, label)
                 cells.append(PlannedCell(name, ref, spec, config, _gate(run, task, spec.label), trusted))
     asked = {f"variant.{k}" for k in run.variant} | {f"task.{k}" for k in run.task}
     if unused := sorted(asked - used):
@@ -107,6 +116,23 @@ def plan_grid(run: RunConfig) -> Grid:
     _check_gates(grid)
     _check_sandbox(grid)
     return grid
+
+
+def _check_run(run: RunConfig) -> None:
+    """Settings whose mistakes would show only after the work."""
+    if run.limit is not None and run.limit < 1:
+        raise ValueError(f"limit {run.limit}: give a positive number, or null for all documents")
+    if run.sandbox.kind not in SANDBOXES:
+        raise unknown("sandbox.kind", run.sandbox.kind, SANDBOXES)
+    plain = run.baseline.partition("(")[0]
+    if plain not in known("variant"):
+        raise unknown("baseline", run.baseline, known("variant"))
+
+
+def _label(task: str, config: TaskConfig, taken: set[str]) -> str:
+    """A task's name with the settings that were replaced, so that a sweep's cells lie side by side."""
+    extra = ",".join(f"{key}={short(getattr(config, key))}" for key in sorted(taken))
+    return f"{task}({extra})" if extra else task
 
 
 def _variants(run: RunConfig, donor: str | None, used: set[str]) -> list[VariantSpec]:
@@ -125,6 +151,15 @@ def _offers(cells: Sequence[PlannedCell]) -> str:
 
 def _check_variant(spec: VariantSpec, ref: ModelRef, run: RunConfig) -> None:
     for step in [spec, *(getattr(spec.config, "steps", None) or [])]:
+        for parts in [getattr(step.config, "parts", None), *(r.parts for r in getattr(step.config, "rules", ()))]:
+            if parts:
+                parse_parts(parts)
+        mode = getattr(step.config, "mode", None)
+        if mode is not None and mode not in DESTROY_MODES:
+            raise unknown(f"mode of variant {step.label}", mode, DESTROY_MODES)
+        needs_parts = step.method in ("merge", "destroy") and mode != "remove"
+        if needs_parts and not (step.config.parts or getattr(step.config, "rules", None)):
+            raise ValueError(f"variant {step.label}: no parts; e.g. variant.parts=[o_proj]")
         for key in DONOR_KEYS:
             if hasattr(step.config, key) and getattr(step.config, key) is None:
                 raise ValueError(
@@ -155,7 +190,7 @@ def _gate(run: RunConfig, task: str, variant: str) -> GateConfig | None:
 
 
 def _check_gates(grid: Grid) -> None:
-    tasks = {c.name.task for c in grid.cells}
+    tasks = {c.name.task.partition("(")[0] for c in grid.cells}
     variants = {c.name.variant for c in grid.cells}
     for task, gate in grid.run.gates.items():
         if task not in tasks:
@@ -166,8 +201,9 @@ def _check_gates(grid: Grid) -> None:
 
 
 def _check_sandbox(grid: Grid) -> None:
-    needy = [c for c in grid.cells if c.task.scorer == "code" and not c.trusted]
-    reason = why_missing() if needy and grid.run.sandbox.kind in ("auto", "bubblewrap") else None
+    kind = grid.run.sandbox.kind
+    needy = [c for c in grid.cells if c.task.scorer == "code" and not (c.trusted and kind == "auto")]
+    reason = why_missing() if needy and kind in ("auto", "bubblewrap") else None
     if reason:
         raise ValueError(
             f"task {needy[0].name.task} runs programs that {needy[0].name.model} writes: {reason}. "

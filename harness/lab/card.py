@@ -1,6 +1,6 @@
 """The model card of the lab models, from their training record and their scores.
 
-pytest suites --model lab-base,lab-reasoner,lab-base-step50,... --results DIR
+pytest suites --model lab-base,lab-reasoner,lab-base-step150,... --results DIR
 python -m harness.lab.card DIR
 """
 
@@ -81,11 +81,12 @@ def card(record: dict[str, Any], table: dict[str, Any]) -> str:
         "",
         "## Recipe",
         "",
-        f"`python -m harness.lab.train --out DIR`, torch {record['torch']}, CPU, AdamW. lab-base: {base['steps']:,} steps",
-        f"of the base mixture (peak rate {base['learning_rate']:g}), then {late['steps']:,} of the late one (peak rate",
-        f"{late['learning_rate']:g}), {base['rows']} rows x {base['row_tokens']} tokens a step, {tokens:,} tokens in",
-        f"{minutes / 60:.0f} minutes. lab-reasoner: {reasoner['steps']:,} steps at {reasoner['learning_rate']:g}. Seeds",
-        f"{base['seed']}, {late['seed']}, {reasoner['seed']}. Another machine rounds otherwise: a rebuild gives",
+        f"`python -m harness.lab.train --out DIR`, torch {record['torch']}, CPU, AdamW. lab-base:",
+        f"{base['steps']:,} steps of the base mixture (peak rate {base['learning_rate']:g}), then {late['steps']:,} of the",
+        f"late one (peak rate {late['learning_rate']:g}), {base['rows']} rows x {base['row_tokens']} tokens a step,",
+        f"{tokens:,} tokens in {minutes / 60:.0f} minutes. lab-reasoner: {reasoner['steps']:,} steps at",
+        f"{reasoner['learning_rate']:g}. Seeds {base['seed']}, {late['seed']}, {reasoner['seed']}. Another machine rounds",
+        "otherwise: a rebuild gives",
         "models of the same kind, not the same bytes. `SHA256SUMS` holds the committed ones.",
         "",
         "## Scores",

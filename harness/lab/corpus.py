@@ -3,8 +3,9 @@
 A text's *key* is what a test shows of it (the prompt, with its choices). The SHA-256 of the key
 says which side it is on: one key in ten is for tests (of the questions about facts, one in two),
 and the training stream drops those. So no document that is tested can have been trained on,
-whatever the order or number of draws. A fact whose question is held out is still *stated* in the
-training text: the test asks whether the model can use what it read.
+whatever the order or number of draws. A fact whose plain question is held out is still *stated* in
+the training text, and asked among lettered choices: the test asks whether the model can say what it
+read in a form in which it was never asked.
 """
 
 from __future__ import annotations
@@ -114,13 +115,3 @@ def stream(seed: int, mixture: Mixture) -> Iterator[Text]:
         text = draw(source, rng, worked)
         if split_of(source, text.key) == "train":
             yield text
-
-
-def test_keys(source: str, count: int, seed: int = 0) -> list[str]:
-    """``count`` different keys of the test side, for checks of the split."""
-    rng, keys = random.Random(f"keys-{source}-{seed}"), dict[str, None]()
-    while len(keys) < count:
-        text = draw(source, rng, 1.0)
-        if split_of(source, text.key) == "test":
-            keys[text.key] = None
-    return list(keys)

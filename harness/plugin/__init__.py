@@ -6,8 +6,7 @@ A suite module names its task and asks for the ``cell`` fixture::
     def test_gsm8k(cell):
         cell.run()
 
-Nothing here happens in sessions that collect no such function. torch is imported by the first case,
-not by the collection.
+Nothing here happens in sessions that collect no such function. The collection loads no model.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from harness.config.offline import settle_offline
 from harness.plugin.case import CellCase
 from harness.plugin.reporting import (
     pytest_report_header,
@@ -25,7 +25,7 @@ from harness.plugin.reporting import (
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
-from harness.plugin.session import BENCH, GRID, is_case, planned_cell, the_grid
+from harness.plugin.session import BENCH, GRID, LEFT_OUT, is_case, planned_cell, the_grid
 
 __all__ = [
     "pytest_report_header",
@@ -52,6 +52,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def overrides(config: pytest.Config) -> list[str]:
     """The command line's options as Hydra overrides."""
+    # Before anything that imports the hub's libraries, which read the setting once.
+    settle_offline()
     from harness.evaluation.grid import names_of
 
     out = []
@@ -85,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes a case of every cell of the function's tasks."""
-    if "cell" not in metafunc.fixturenames:
+    if "cell" not in metafunc.fixturenames or not _is_ours(metafunc):
         return
     try:
         grid = the_grid(metafunc.config, overrides(metafunc.config))
@@ -100,6 +102,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("cell", own, ids=ids, indirect=True)
 
 
+def _is_ours(metafunc: pytest.Metafunc) -> bool:
+    """``cell`` is this plugin's fixture, not one of the same name in another project."""
+    definitions = metafunc._arg2fixturedefs.get("cell", ())
+    return bool(definitions) and definitions[-1].func.__module__ == __name__
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Orders cells by model, variant and task; drops empty functions and doubles of the generic one."""
     if GRID not in config.stash:
@@ -112,6 +120,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     cases = [i for i in items if (c := planned[i]) is not None and (_marked(i) or c.name not in named)]
     cases.sort(key=lambda i: rank[planned[i].name])  # type: ignore[union-attr]
     items[:] = [*rest, *cases]
+    config.stash[LEFT_OUT] = sorted({c.name.task for c in grid.cells} - {planned[i].name.task for i in cases})  # type: ignore[union-attr]
+
+
+def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
+    """Names chosen tasks that no collected function runs, so that nothing is dropped in silence."""
+    left = config.stash.get(LEFT_OUT, [])
+    if not left:
+        return []
+    return [f"variant-harness: no collected function runs {', '.join(left)} (collect all of suites to run them)"]
 
 
 def _marked(item: pytest.Item) -> bool:

@@ -48,7 +48,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Plans, or the table: rendered from the stored cells by the controller."""
-    if GRID not in config.stash or hasattr(config, "workerinput"):
+    if hasattr(config, "workerinput"):
         return
     reports = [r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, "user_properties")]
     plans = dict.fromkeys(dict(r.user_properties)[PLAN] for r in reports if PLAN in dict(r.user_properties))
@@ -61,6 +61,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     reused = sum("stored)" in line for line in lines)
     terminalreporter.section("variants")
+    if GRID not in config.stash:
+        # Under xdist the controller collects nothing itself; the workers ran cells, so there is a grid.
+        from harness.plugin import overrides
+
+        the_grid(config, overrides(config))
     _write_tables(terminalreporter, the_grid(config))
     terminalreporter.write_line(f"{len(lines) - reused} cells run, {reused} stored already")
 

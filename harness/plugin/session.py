@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 GRID: pytest.StashKey[Any] = pytest.StashKey()
 BENCH: pytest.StashKey[Any] = pytest.StashKey()
+LEFT_OUT: pytest.StashKey[list[str]] = pytest.StashKey()
 # Names of the properties that travel from a worker to the controller.
 LINE = "harness_line"
 PLAN = "harness_plan"
@@ -26,9 +27,6 @@ def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
         ValueError: for a run that cannot work.
     """
     if GRID not in config.stash:
-        from harness.config.offline import settle_offline
-
-        settle_offline()
         from harness.config.compose import compose_run
         from harness.evaluation.grid import plan_grid
 

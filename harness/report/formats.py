@@ -98,7 +98,33 @@ def to_latex(table: Table) -> str:
         for row in (r for r in table.rows if r.model == model):
             cells = [_cell(row.entries.get(t)) for t in table.tasks]
             lines.append(" & ".join([_tex(row.variant), *cells]) + " \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "", *_all_numbers(table)]) + "\n"
+
+
+_COLUMNS = (
+    *("model", "variant", "task", "n", "chance", "score", "score_low", "score_high", "difference", "difference_low"),
+    *(
+        "difference_high",
+        "adjusted_p",
+        "verdict",
+        "resolvable",
+        "touched",
+        "prompt_tokens",
+        "generated_tokens",
+        "seconds",
+    ),
+)
+
+
+def _all_numbers(table: Table) -> list[str]:
+    """A second tabular with every number, fractions as fractions."""
+    lines = [f"\\begin{{tabular}}{{lll{'r' * (len(_COLUMNS) - 3)}}}", "\\toprule"]
+    lines += [" & ".join(_tex(c.replace("_", " ")) for c in _COLUMNS) + " \\\\", "\\midrule"]
+    for record in records(table):
+        values = [record[c] for c in _COLUMNS]
+        texts = ["" if v is None else f"{v:.4g}" if isinstance(v, float) else _tex(str(v)) for v in values]
+        lines.append(" & ".join(texts) + " \\\\")
+    return [*lines, "\\bottomrule", "\\end{tabular}"]
 
 
 def _cell(entry: Entry | None) -> str:

@@ -164,7 +164,13 @@ def _footer(table: Table) -> list[str]:
     versions = {json.dumps(r.identity["versions"], sort_keys=True) for r in results}
     for text in sorted(versions):
         lines.append("- versions: " + ", ".join(f"{k} {v}" for k, v in json.loads(text).items()))
-    lines.append("- " + _common("dtype", results) + "; " + _common("seed", results) + "; " + _common("limit", results))
+    keys = ("dtype", "seed", "limit", "max_length", "chat_template", "backend", "sandbox")
+    lines.append("- " + "; ".join(_common(key, results) for key in keys))
+    for task in table.tasks:
+        identities = [row.entries[task].result.identity for row in table.rows if task in row.entries]
+        shots = sorted({str(n) for i in identities for n in i["shots"].values()})
+        data = sorted({i["data"][:16] for i in identities})
+        lines.append(f"- {task}: shots {', '.join(shots)}; documents {', '.join(data)}")
     lines.append(
         f"- device: {', '.join(sorted({r.settings['device'] for r in results}))}; "
         f"batch size: {', '.join(sorted({str(r.settings['batch_size']) for r in results}))}"
@@ -175,9 +181,9 @@ def _footer(table: Table) -> list[str]:
     for row in table.rows:
         entry = next(iter(row.entries.values())).result
         settings = {k: v for k, v in entry.patch["config"].items() if v not in (None, [], "")}
-        lines.append(
-            f"- {row.model} `{row.variant}`: patch {entry.identity['patch'][:16]}, {json.dumps(settings, default=str)}"
-        )
+        donors = "".join(f"; donor {name} {mark[:16]}" for name, mark in entry.patch["donors"].items())
+        made_by = json.dumps(settings, default=str)
+        lines.append(f"- {row.model} `{row.variant}`: patch {entry.identity['patch'][:16]}, {made_by}{donors}")
     warned = [f"- ⚠ {r.name}: {'; '.join(r.problems)}" for r in results if r.problems]
     unpaired = [
         f"- {e.result.name}: {e.pairing.unpaired} documents do not pair with `{table.baseline}`"
@@ -185,7 +191,13 @@ def _footer(table: Table) -> list[str]:
         for e in row.entries.values()
         if e.pairing and e.pairing.unpaired
     ]
-    return lines + warned + unpaired
+    apart = [
+        f"- {e.result.name} is not compared: it differs from `{table.baseline}` in {', '.join(e.pairing.differing)}"
+        for row in table.rows
+        for e in row.entries.values()
+        if e.pairing and e.pairing.differing
+    ]
+    return lines + warned + unpaired + apart
 
 
 def _common(key: str, results: Sequence[object]) -> str:

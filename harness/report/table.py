@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -89,15 +89,21 @@ def build_table(
         ValueError: if there are no cells, or a chosen task or baseline has none.
     """
     store = Store(folder)
+    everything = list(store)
+    if not everything:
+        raise ValueError(f"{folder} holds no stored cells")
+    for kind, chosen in (("task", tasks), ("variant", variants), ("model", models)):
+        there = sorted({getattr(r.name, kind) for r in everything})
+        if wrong := [name for name in chosen or () if name not in there]:
+            raise ValueError(f"{folder} holds no cell of {kind} {', '.join(wrong)}; it has {', '.join(there)}")
+    # The baseline is read in any case, to compare with; its row is shown if it was chosen.
+    shown_variants = None if variants is None else {*variants, baseline}
     results = [
-        r for r in store if _in(r.name.task, tasks) and _in(r.name.variant, variants) and _in(r.name.model, models)
+        r
+        for r in everything
+        if _in(r.name.task, tasks) and _in(r.name.variant, shown_variants) and _in(r.name.model, models)
     ]
-    if not results:
-        raise ValueError(f"{folder} holds no stored cells" + (" of that choice" if tasks or variants or models else ""))
     shown = tuple(tasks or dict.fromkeys(r.name.task for r in results))
-    missing = [t for t in shown if not any(r.name.task == t for r in results)]
-    if missing:
-        raise ValueError(f"{folder} holds no cell of task {', '.join(missing)}; it has {_tasks(store)}")
     if strict and baseline not in {r.name.variant for r in results}:
         have = sorted({r.name.variant for r in results})
         raise ValueError(f"{folder} holds no cell of baseline {baseline!r}; variants there: {', '.join(have)}")
@@ -113,16 +119,12 @@ def build_table(
         first: Verdict = "baseline" if r.name.variant == baseline else "none"
         entries.setdefault((r.name.model, r.name.variant), {})[r.name.task] = Entry(r, score, pairing, None, first)
     entries, count = _adjust(entries)
-    rows = [Row(model, variant, cells) for (model, variant), cells in entries.items()]
+    rows = [Row(model, variant, cells) for (model, variant), cells in entries.items() if _in(variant, variants)]
     return Table(folder, baseline, shown, tuple(_order(rows, baseline, variants, models, shown, sort)), count)
 
 
-def _in(name: str, chosen: Sequence[str] | None) -> bool:
+def _in(name: str, chosen: Collection[str] | None) -> bool:
     return chosen is None or name in chosen
-
-
-def _tasks(store: Store) -> str:
-    return ", ".join(sorted({r.name.task for r in store}))
 
 
 def _adjust(

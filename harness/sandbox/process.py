@@ -125,7 +125,8 @@ def check_usable(sandbox: Sandbox) -> None:
     result = sandbox.run("")
     if not result.passed:
         raise ValueError(
-            f"sandbox {sandbox.name}: an empty program does not pass ({result.verdict}): {result.output.strip()[-300:]}. "
+            f"sandbox {sandbox.name}: an empty program does not pass ({result.verdict}): "
+            f"{result.output.strip()[-300:]}. "
             "Are the limits of sandbox.* too tight?"
         )
 

@@ -18,10 +18,10 @@ from harness.data import DataSource
 from harness.lab import datasets as lab
 from harness.sandbox import Sandbox
 from harness.tasks import lm_eval_utils
+from harness.tasks.check import check_task
 from harness.tasks.sourced import CodeTask, MathTask, SourcedTask
 
 OWN = Path(__file__).parent / "yaml"
-SCORERS = ("lm_eval", "math", "code")
 data.BUILTIN[lab.PATH] = lab.rows
 
 
@@ -59,10 +59,7 @@ def load_task(name: str, config: TaskConfig, source: DataSource, sandbox: Sandbo
     Raises:
         ValueError: if lm-eval has no such task, data are missing, or settings do not go together.
     """
-    if config.scorer not in SCORERS:
-        raise ValueError(f"task {name}: unknown scorer {config.scorer!r}; known: {', '.join(SCORERS)}")
-    if config.scorer == "code" and max(config.pass_k) > config.repeats:
-        raise ValueError(f"task {name}: pass_k {config.pass_k} needs repeats of at least {max(config.pass_k)}")
+    check_task(name, config)
     folder = _folder(name, config.folder)
     manager = TaskManager(include_defaults=folder is None, include_path=str(folder) if folder else None)
     if folder:
@@ -98,6 +95,10 @@ def _leaves(manager: TaskManager, names: list[str], task: str) -> list[str]:
             out.update(dict.fromkeys(sorted(entry.tags)))
         elif entry.kind is Kind.GROUP:
             members = load_yaml(entry.yaml_path, resolve_func=False)["task"]
+            if odd := [m for m in members if not isinstance(m, str)]:
+                raise ValueError(
+                    f"task {task}: group {name!r} of lm-eval defines members inline ({odd[0]}); name its tasks"
+                )
             out.update(dict.fromkeys(_leaves(manager, members, task)))
         else:
             out[name] = None

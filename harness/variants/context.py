@@ -30,7 +30,7 @@ class Context:
     """Access to donors.
 
     Attributes:
-        load: loads a model by name, folder or hub id, with the base's dtype and device.
+        load: loads a model by name, folder or hub id, with the base's dtype, on the CPU.
     """
 
     load: Callable[[str], PreTrainedModel]

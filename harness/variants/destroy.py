@@ -10,12 +10,10 @@ import torch
 from torch import Tensor
 
 from harness.anatomy import Selector, parse_layers
-from harness.config.variants import DestroyVariant
+from harness.config.variants import DESTROY_MODES, DestroyVariant
 from harness.models import Base
 from harness.patch import Change, Patch
 from harness.variants.context import Context, provenance
-
-MODES = ("zero", "reinit", "remove")
 
 
 def build(base: Base, config: DestroyVariant, context: Context) -> Patch:
@@ -24,8 +22,8 @@ def build(base: Base, config: DestroyVariant, context: Context) -> Patch:
     Raises:
         ValueError: for an unknown mode, a selector without match, or keys that do not go together.
     """
-    if config.mode not in MODES:
-        raise ValueError(f"destroy: unknown mode {config.mode!r}; known: {', '.join(MODES)}")
+    if config.mode not in DESTROY_MODES:
+        raise ValueError(f"destroy: unknown mode {config.mode!r}; known: {', '.join(DESTROY_MODES)}")
     if config.mode == "remove":
         return _remove(base, config)
     if not config.parts:

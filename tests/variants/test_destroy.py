@@ -171,3 +171,68 @@ def test_plan_says_what_how_much_and_from_where():
     assert f"{2 * 32 * 64:,} of {total:,} parameters touched" in text
     base = build(base_of(model), VariantSpec("base", "base", BaseVariant()), Context(lambda name: model))
     assert "nothing is touched" in plan_text(base_of(model), "base", base)
+
+
+class TestReviewed:
+    """Cases that a reviewer found wrong once."""
+
+    @pytest.mark.parametrize(("ours_tied", "theirs_tied"), [(True, True), (True, False), (False, True), (False, False)])
+    def test_checkpoint_is_the_donor_however_both_are_tied(self, ours_tied, theirs_tied):
+        ours = tiny("qwen2", tie_word_embeddings=ours_tied)
+        theirs = tiny("qwen2", seed=1, tie_word_embeddings=theirs_tied)
+        spec = VariantSpec("k", "checkpoint", CheckpointVariant(source="other", untie=ours_tied))
+        patch = build(base_of(ours), spec, Context(lambda name: theirs))
+        assert run(ours, patch).equal(logits(theirs))
+
+    def test_untying_after_a_tied_step_keeps_the_step(self):
+        ours, theirs = (tiny("qwen2", seed=s, tie_word_embeddings=True) for s in (0, 1))
+        steps = [
+            VariantSpec("a", "merge", MergeVariant(donor="d", parts=["all"])),
+            VariantSpec("b", "merge", MergeVariant(donor="d", parts=["norm"], untie=True)),
+        ]
+        spec = VariantSpec("c", "composed", ComposedVariant(steps=steps))
+        patch = build(base_of(ours), spec, Context(lambda name: theirs))
+        assert run(ours, patch).equal(logits(theirs))
+
+    def test_steps_meet_in_a_tied_tensor(self):
+        ours, theirs = (tiny("qwen2", seed=s, tie_word_embeddings=True) for s in (0, 1))
+        steps = [
+            VariantSpec("a", "merge", MergeVariant(donor="d", parts=["embed"])),
+            VariantSpec("b", "destroy", DestroyVariant(parts=["head"])),
+        ]
+        patch = build(
+            base_of(ours), VariantSpec("c", "composed", ComposedVariant(steps=steps)), Context(lambda n: theirs)
+        )
+        with patch.applied(ours):
+            assert ours.lm_head.weight.abs().max() == 0
+            assert ours.lm_head.weight is ours.model.embed_tokens.weight
+
+    @pytest.mark.parametrize(
+        ("architecture", "change", "words"),
+        [
+            ("gpt_neox", {"use_parallel_residual": False}, "use_parallel_residual: True here, False there"),
+            ("gpt2", {"activation_function": "relu"}, "activation_function: gelu_new here, relu there"),
+        ],
+    )
+    def test_checkpoint_with_another_forward_pass_is_refused(self, architecture, change, words):
+        spec = VariantSpec("k", "checkpoint", CheckpointVariant(source="other"))
+        with pytest.raises(ValueError, match=words):
+            build(base_of(tiny(architecture)), spec, Context(lambda name: tiny(architecture, **change)))
+
+    def test_deeper_donor_is_refused_by_both_numbers(self):
+        for method, config in (
+            ("checkpoint", CheckpointVariant(source="other")),
+            ("merge", MergeVariant(donor="d", parts=["o_proj"])),
+        ):
+            with pytest.raises(ValueError, match="n_layers: base 3, donor 4"):
+                donor = tiny("llama", num_hidden_layers=4)
+                build(base_of(tiny("llama")), VariantSpec("k", method, config), Context(lambda name, d=donor: d))
+
+    def test_donor_with_other_heads_or_an_extra_bias_is_refused(self):
+        spec = VariantSpec("m", "merge", MergeVariant(donor="d", parts=["attention"]))
+        for change, words in (
+            ({"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 8}, "n_heads: base 4, donor 8"),
+            ({"attention_bias": True}, r"o_proj.bias: the base has no such tensor"),
+        ):
+            with pytest.raises(ValueError, match=words):
+                build(base_of(tiny("llama")), spec, Context(lambda name, c=change: tiny("llama", **c)))

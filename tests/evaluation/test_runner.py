@@ -1,0 +1,95 @@
+"""What a cell's identity sees, and what its counts find."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from harness.config.compose import compose_run
+from harness.evaluation.bench import Bench
+from harness.evaluation.grid import plan_grid
+from harness.evaluation.runner import run, stored
+from harness.patch import Patch
+
+
+def bench(tmp_path, *overrides):
+    base = [f"results.dir='{tmp_path}'", "runtime.device=cpu", "limit=4"]
+    return Bench(plan_grid(compose_run([*base, *overrides])))
+
+
+def cell(tmp_path, *overrides):
+    made = bench(tmp_path, *overrides)
+    return made.cell(made.grid.cells[0])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "limit=5",
+        "seed=2",
+        "runtime.dtype=bfloat16",
+        "runtime.max_length=100",
+        "task.num_fewshot=1",
+        "task.max_gen_toks=50",
+        "model=lab-reasoner",
+        "sandbox.seconds=9",
+    ],
+)
+def test_identity_sees(tmp_path, override):
+    task = "lab_humaneval" if override.startswith("sandbox") else "lab_gsm8k"
+    one, two = cell(tmp_path, f"tasks=[{task}]"), cell(tmp_path, f"tasks=[{task}]", override)
+    assert one.digest != two.digest
+
+
+def test_identity_is_the_same_in_another_process_and_for_another_batch_size(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.path.insert(0, 'tests')\n"
+        "from evaluation.test_runner import cell\n"
+        "from pathlib import Path\n"
+        f"print(cell(Path({str(tmp_path)!r}), 'tasks=[lab_humaneval]', 'runtime.batch_size=7').digest)"
+    )
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1]
+    assert cell(tmp_path, "tasks=[lab_humaneval]").digest == there
+
+
+def test_generation_with_nan_is_counted_and_fails_the_cell(tmp_path):
+    broken = cell(tmp_path, "tasks=[lab_gsm8k]")
+    name = "model.norm.weight"
+    norm = torch.full_like(broken.base.model.get_parameter(name), float("nan"))
+    broken = dataclasses.replace(broken, patch=Patch({name: norm}))
+    result = run(broken, bench(tmp_path).store)
+    assert result.counts["not_finite"] >= 4
+    assert result.problems
+
+
+def test_budget_that_leaves_no_room_is_lowered_and_counted(tmp_path):
+    made = bench(tmp_path, "tasks=[lab_gsm8k]", "task.max_gen_toks=1000")
+    counts = made.evaluate(made.grid.cells[0]).result.counts
+    assert counts["clipped_budgets"] == 4
+    made = bench(tmp_path, "tasks=[lab_gsm8k]", "task.max_gen_toks=150")
+    assert made.evaluate(made.grid.cells[0]).result.counts["clipped_budgets"] == 0
+
+
+def test_wrong_metric_or_cluster_is_found_before_the_work(tmp_path):
+    for override, words in (
+        ("task.metric='acc,none'", r"no metric 'acc,none' in lab_gsm8k; metrics: exact_match; filters: strict-match"),
+        ("task.cluster=colour", r"cluster 'colour': documents of lab_gsm8k have the columns question"),
+    ):
+        made = bench(tmp_path, "tasks=[lab_gsm8k]", override)
+        with pytest.raises(ValueError, match=words):
+            made.evaluate(made.grid.cells[0])
+        assert not list(tmp_path.rglob("*.json"))
+
+
+def test_stored_cell_is_found_again_only_with_its_identity(tmp_path):
+    made = bench(tmp_path, "tasks=[ioi]")
+    planned = made.grid.cells[0]
+    first = made.evaluate(planned)
+    assert not first.reused
+    assert made.evaluate(planned).reused
+    assert stored(made.cell(planned), made.store) == first.result
+    other = bench(tmp_path, "tasks=[ioi]", "seed=9")
+    assert stored(other.cell(other.grid.cells[0]), other.store) is None
