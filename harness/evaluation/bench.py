@@ -17,7 +17,8 @@ from harness.config.schema import RuntimeConfig
 from harness.evaluation.cells import CellResult, file_name
 from harness.evaluation.gates import GateVerdict, judge
 from harness.evaluation.grid import Grid, PlannedCell, model_ref, source_of
-from harness.evaluation.runner import Cell, run, stored
+from harness.evaluation.identity import Cell
+from harness.evaluation.runner import run, stored
 from harness.evaluation.store import Store
 from harness.models import Base, ModelRef, load_base, load_model
 from harness.patch import Patch, export

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
 import logging
 import math
 import random
 import time
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cached_property
-from importlib.metadata import version
 from statistics import fmean
 from typing import Any
 
@@ -23,106 +17,13 @@ import torch
 from lm_eval.api.registry import get_aggregation
 from lm_eval.evaluator import evaluate
 
-from harness.config.schema import RuntimeConfig
-from harness.data import rows_digest
 from harness.engine import ResidentLM
-from harness.evaluation.cells import CellName, CellResult, Outcome, identity_digest
+from harness.evaluation.cells import CellResult, Outcome
+from harness.evaluation.identity import Cell
 from harness.evaluation.store import Store
-from harness.models import Base, tokenizer_digest
-from harness.patch import Patch
 from harness.tasks.load import LoadedTask
 
-_LIBRARIES = ("variant-harness", "lm-eval", "torch", "transformers", "datasets", "math-verify")
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A cell that is ready to run.
-
-    Attributes:
-        name: its name.
-        base: the resident model.
-        patch: the variant.
-        task: the loaded task.
-        limit: documents a subtask; None for all.
-        seed: seed of shots and sampling.
-        runtime: how to run it.
-        sandbox: kind and limits of the sandbox that runs its programs, or None.
-        command: the command that asked for it, to be shown beside the result.
-    """
-
-    name: CellName
-    base: Base
-    patch: Patch
-    task: LoadedTask
-    limit: int | None
-    seed: int
-    runtime: RuntimeConfig
-    sandbox: dict[str, Any] | None = None
-    command: str = ""
-
-    @cached_property
-    def identity(self) -> dict[str, Any]:
-        """Everything that the outcomes depend on."""
-        tasks = self.task.subtasks
-        return {
-            "model": self.base.fingerprint,
-            "patch": self.patch.digest,
-            "task": self.task.name,
-            "task_config": {k: v for k, v in asdict(self.task.config).items() if k != "about"},
-            "task_yaml": {
-                name: _stable_digest(task.config.to_dict(keep_callable=True)) for name, task in tasks.items()
-            },
-            "task_versions": {name: str(task.VERSION) for name, task in tasks.items()},
-            "shots": {name: task.config.num_fewshot for name, task in tasks.items()},
-            "data": rows_digest(_shown(task, self.limit) for task in tasks.values()),
-            "shots_data": rows_digest(_shots(task) for task in tasks.values()),
-            "tokenizer": tokenizer_digest(self.base.tokenizer),
-            "limit": self.limit,
-            "seed": self.seed,
-            "max_length": self.runtime.max_length,
-            # Sampled texts depend on which rows share a batch; greedy ones and likelihoods do not.
-            "batch_size": self.runtime.batch_size if any(map(_samples, tasks.values())) else None,
-            "chat_template": self.runtime.chat_template,
-            "dtype": str(self.base.model.dtype),
-            "attn_implementation": self.runtime.attn_implementation,
-            "backend": "hf",
-            "sandbox": self.sandbox if self.task.config.scorer == "code" else None,
-            "versions": {name: version(name) for name in _LIBRARIES},
-        }
-
-    @property
-    def digest(self) -> str:
-        """Digest of the identity."""
-        return identity_digest(self.identity)
-
-
-def _shots(task: Any) -> list[Any]:
-    """The documents that shots are drawn from, where there are shots."""
-    return list(task.fewshot_docs() or []) if task.config.num_fewshot else []
-
-
-def _stable_digest(value: Any) -> str:
-    """SHA-256 of nested settings; functions count by their source, not by their address."""
-
-    def plain(item: Any) -> str:
-        if callable(item):
-            with suppress(OSError, TypeError):
-                return inspect.getsource(item)
-            return getattr(item, "__qualname__", type(item).__qualname__)
-        return str(item)
-
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=plain).encode()).hexdigest()
-
-
-def _samples(task: Any) -> bool:
-    return bool((task.config.generation_kwargs or {}).get("do_sample"))
-
-
-def _shown(task: Any, limit: int | None) -> list[Any]:
-    docs = task.eval_docs
-    return [docs[i] for i in range(len(docs) if limit is None else min(limit, len(docs)))]
 
 
 def stored(cell: Cell, store: Store) -> CellResult | None:
