@@ -10,6 +10,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 import pytest
 import torch
+from hypothesis import settings
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
@@ -25,6 +26,9 @@ from transformers import (
 )
 
 pytest_plugins = ["pytester"]
+# Busy machines are slow; the time of an example says nothing here.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 torch.set_num_threads(1)
 
 VOCAB = 64

@@ -154,7 +154,7 @@ def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds
         },
         counts={**counts, "not_finite": counts["not_finite"] + not_finite},
         seconds=round(seconds, 3),
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
         patch={
             "method": provenance.method,
             "touched": provenance.touched,

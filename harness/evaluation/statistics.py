@@ -14,6 +14,9 @@ import numpy as np
 from scipy import stats
 
 ALPHA = 0.05
+# Fewer groups than this are the benchmark's own parts (five types of problem, seven subjects), not a
+# sample of such parts, and cluster-robust errors of so few mislead (Cameron & Miller 2015, section VI).
+MIN_CLUSTERS = 10
 POWER = 0.80
 
 
@@ -60,9 +63,8 @@ class Comparison:
 def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None = None) -> Estimate:
     """The mean of outcomes with a 95% interval.
 
-    Right/wrong outcomes get Wilson's interval, others Student's. With clusters the interval is that
-    of the cluster-robust standard error if that is the wider one: few documents in few clusters can
-    make it look spuriously narrow.
+    Right/wrong outcomes get Wilson's interval, others Student's. With at least ``MIN_CLUSTERS``
+    clusters the interval is that of the cluster-robust standard error if that is the wider one.
     """
     x = np.asarray(values, dtype=float)
     n, mean = len(x), float(np.mean(x))
@@ -72,6 +74,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None =
     else:
         half = float(stats.t.ppf(1 - ALPHA / 2, n - 1) * np.std(x, ddof=1) / math.sqrt(n)) if n > 1 else math.inf
         plain = Estimate(mean, mean - half, mean + half, n, "Student")
+    clusters = _enough(clusters)
     error = None if clusters is None else cluster_standard_error(x, clusters)
     if clusters is None or error is None or 2 * _quantile(clusters) * error <= plain.high - plain.low:
         return plain
@@ -95,6 +98,10 @@ def cluster_standard_error(values: np.ndarray, clusters: Sequence[Hashable]) -> 
     if count < 2:
         return None
     return math.sqrt(count / (count - 1) * sum(v * v for v in groups.values())) / len(values)
+
+
+def _enough(clusters: Sequence[Hashable] | None) -> Sequence[Hashable] | None:
+    return clusters if clusters is not None and len(set(clusters)) >= MIN_CLUSTERS else None
 
 
 def _quantile(clusters: Sequence[Hashable]) -> float:
@@ -137,6 +144,7 @@ def compare(
         estimate = Estimate(mean, mean - half, mean + half, n, "Student")
         p, test = _sign_flip(d, seed), "permutation"
         resolvable = _factor(n - 1) * error if n > 1 else math.inf
+    clusters = _enough(clusters)
     robust = None if clusters is None else cluster_standard_error(d, clusters)
     if clusters is not None and robust is not None:
         mean, half = float(d.mean()), _quantile(clusters) * robust

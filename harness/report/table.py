@@ -79,9 +79,9 @@ def build_table(
     Args:
         folder: results folder.
         baseline: variant that others are compared with, within their model.
-        tasks: tasks to show, in this order; None for all.
-        variants: variants to show, in this order; None for all, the baseline first.
-        models: models to show, in this order; None for all.
+        tasks: tasks to show, in this order; None for all, in the order in which they were first run.
+        variants: variants to show, in this order; None for all, the baseline first, then as first run.
+        models: models to show, in this order; None for all, as first run.
         sort: a task by whose score the variants are ordered.
         strict: a baseline without a cell is an error; else the table has no comparisons then.
 
@@ -89,7 +89,7 @@ def build_table(
         ValueError: if there are no cells, or a chosen task or baseline has none.
     """
     store = Store(folder)
-    everything = list(store)
+    everything = sorted(store, key=lambda r: r.finished)
     if not everything:
         raise ValueError(f"{folder} holds no stored cells")
     for kind, chosen in (("task", tasks), ("variant", variants), ("model", models)):
@@ -158,20 +158,15 @@ def _order(
     tasks: tuple[str, ...],
     sort: str | None,
 ) -> list[Row]:
-    """By model; the baseline first, then as chosen, by score, or by name."""
+    """By model; the baseline first, then as chosen, by score, or as first run."""
     if sort is not None and sort not in tasks:
         raise ValueError(f"cannot sort by {sort!r}; tasks: {', '.join(tasks)}")
-    model_order = list(models or sorted({r.model for r in rows}))
+    model_order = list(models or dict.fromkeys(r.model for r in rows))
 
-    def key(row: Row) -> tuple[int, bool, float, int, str]:
+    def key(row: Row) -> tuple[int, bool, float, int]:
         entry = row.entries.get(sort) if sort else None
         rank = list(variants).index(row.variant) if variants else 0
-        return (
-            model_order.index(row.model),
-            row.variant != baseline,
-            -entry.score.value if entry else 0.0,
-            rank,
-            row.variant,
-        )
+        score = -entry.score.value if entry else 0.0
+        return model_order.index(row.model), row.variant != baseline, score, rank
 
     return sorted(rows, key=key)

@@ -15,7 +15,14 @@ def result(name=NAME, digest="d1", **changes):
     fields = {
         "name": name,
         "digest": digest,
-        "identity": {"model": "f", "patch": "p", "versions": {"torch": "2"}, "dtype": "f", "seed": 1, "limit": None},
+        "identity": {
+            "model": "f",
+            "patch": "p",
+            "versions": {"torch": "2"},
+            "data": "d",
+            "shots": {"t": 0},
+            **dict.fromkeys(("dtype", "seed", "limit", "max_length", "chat_template", "backend", "sandbox")),
+        },
         "metric": "acc",
         "filter": "none",
         "chance": 0.25,
@@ -26,7 +33,7 @@ def result(name=NAME, digest="d1", **changes):
         "counts": dict.fromkeys(COUNTS, 0),
         "seconds": 1.5,
         "finished": "2026-11-21T00:00:00+00:00",
-        "patch": {"method": "merge", "touched": 4, "total": 8, "trained": 0, "config": {}},
+        "patch": {"method": "merge", "touched": 4, "total": 8, "trained": 0, "config": {}, "donors": {}},
         "settings": {"device": "cpu", "batch_size": 1, "command": "pytest"},
     }
     return CellResult(**{**fields, **changes})

@@ -85,7 +85,7 @@ def test_choices(folder):
     ("arguments", "text"),
     [
         ({"baseline": "bse"}, "no cell of baseline 'bse'; variants there: base, better"),
-        ({"tasks": ["nothing"]}, "no stored cells"),
+        ({"variants": ["nothing"]}, "no cell of variant nothing; it has base, better"),
         ({"tasks": ["acc_task", "nothing"]}, "no cell of task nothing; it has acc_task, other"),
         ({"sort": "nothing"}, "cannot sort by 'nothing'; tasks: acc_task, other"),
     ],
@@ -114,6 +114,27 @@ def test_other_prompts_do_not_pair_and_that_is_said(folder):
     page = (folder / "table.md").read_text()
     assert "m/fewer/acc_task: 40 documents do not pair" in page
     assert "m/reworded/acc_task: 200 documents do not pair" in page
+
+
+def test_cells_of_another_setting_are_not_compared_and_that_is_said(folder):
+    store = Store(folder)
+    name = CellName("m", "other_weights", "acc_task")
+    identity = {**result().identity, "model": "g", "dtype": "bfloat16", "patch": "q", "limit": 9}
+    store.put(dataclasses.replace(result(name), identity=identity), [outcome(0, 1.0)])
+    table = build_table(folder)
+    entry = {r.variant: r for r in table.rows}["other_weights"].entries["acc_task"]
+    assert entry.pairing.comparison is None
+    assert entry.verdict == "none"
+    write_pages(table)
+    assert (
+        "other_weights/acc_task is not compared: it differs from `base` in dtype, model"
+        in (folder / "table.md").read_text()
+    )
+
+
+def test_the_baseline_is_compared_with_also_where_it_is_not_shown(folder):
+    table = build_table(folder, variants=["better"])
+    assert verdicts(table) == {"better": "gain"}
 
 
 def test_what_cannot_be_trusted_is_marked(folder):

@@ -100,7 +100,7 @@ def test_process_warns():
 def test_missing_bubblewrap_is_refused_with_the_way_out(monkeypatch):
     monkeypatch.setattr("harness.sandbox.why_missing", lambda: "gone")
     monkeypatch.setattr("harness.sandbox.bubblewrap.why_missing", lambda: "gone")
-    with pytest.raises(ValueError, match=r"gone.*sandbox.kind=process"):
+    with pytest.raises(ValueError, match=r"gone.*sandbox=process"):
         open_sandbox("bubblewrap", Limits())
     with pytest.raises(ValueError, match="gone"):
         open_sandbox("auto", Limits())
