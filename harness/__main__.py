@@ -30,12 +30,14 @@ def run_grid(run: RunConfig, command: str = "") -> int:
     """
     from harness.evaluation.bench import Bench, share_threads
     from harness.evaluation.grid import plan_grid
+    from harness.evaluation.logs import log_to
     from harness.report import build_table, terminal_text, write_pages
 
     grid = plan_grid(run)
     share_threads(run.runtime)
     bench = Bench(grid, command)
     folder = Path(run.results.dir)
+    log_to(folder, "main")
     if run.dry_run:
         print("\n\n".join(dict.fromkeys(bench.plan(c) for c in grid.cells)))
         return 0

@@ -93,6 +93,7 @@ class Bench:
             runtime=self.grid.run.runtime,
             sandbox={"name": sandbox.name, **asdict(self._limits())} if sandbox else None,
             command=self.command,
+            position=self.grid.cells.index(planned),
         )
 
     def base(self, ref: ModelRef) -> Base:

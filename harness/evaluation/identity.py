@@ -35,6 +35,7 @@ class Cell:
         runtime: how to run it.
         sandbox: kind and limits of the sandbox that runs its programs, or None.
         command: the command that asked for it, to be shown beside the result.
+        position: its place in the grid, which orders the tables.
     """
 
     name: CellName
@@ -46,6 +47,7 @@ class Cell:
     runtime: RuntimeConfig
     sandbox: dict[str, Any] | None = None
     command: str = ""
+    position: int = 0
 
     @cached_property
     def identity(self) -> dict[str, Any]:

@@ -167,6 +167,7 @@ def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds
         settings={
             "batch_size": cell.runtime.batch_size,
             "device": str(cell.base.model.device),
+            "position": cell.position,
             "command": cell.command,
         },
     )

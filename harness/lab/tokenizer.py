@@ -39,6 +39,11 @@ def train_tokenizer(seed: int, vocab_size: int, documents: int = 30_000) -> PreT
     )
     texts = (t.prompt + t.completion for t in islice(corpus.stream(seed, "base"), documents))
     tokenizer.train_from_iterator(texts, trainer)
+    # Bytes leave nothing unknown; without a name for it, loading as a Qwen2 tokenizer would add a token.
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=corpus.END, pad_token=corpus.END, clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        eos_token=corpus.END,
+        pad_token=corpus.END,
+        unk_token=corpus.END,
+        clean_up_tokenization_spaces=False,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,15 +40,9 @@ def _worker(config: pytest.Config) -> str:
 
 def _start_log(config: pytest.Config) -> None:
     """A log file for each process; xdist would drop what workers print."""
-    grid = config.stash[GRID]
-    folder = Path(grid.run.results.dir) / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / f"{_worker(config)}.log", encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    for name in ("harness", "lm_eval"):
-        logger = logging.getLogger(name)
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+    from harness.evaluation.logs import log_to
+
+    log_to(Path(config.stash[GRID].run.results.dir), _worker(config))
     # Bars of every batch would fill the log; the log says what runs and what it took.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

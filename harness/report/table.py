@@ -79,9 +79,9 @@ def build_table(
     Args:
         folder: results folder.
         baseline: variant that others are compared with, within their model.
-        tasks: tasks to show, in this order; None for all, in the order in which they were first run.
-        variants: variants to show, in this order; None for all, the baseline first, then as first run.
-        models: models to show, in this order; None for all, as first run.
+        tasks: tasks to show, in this order; None for all, in the order of the run.
+        variants: variants to show, in this order; None for all, the baseline first, then in the order of the run.
+        models: models to show, in this order; None for all, in the order of the run.
         sort: a task by whose score the variants are ordered.
         strict: a baseline without a cell is an error; else the table has no comparisons then.
 
@@ -89,7 +89,7 @@ def build_table(
         ValueError: if there are no cells, or a chosen task or baseline has none.
     """
     store = Store(folder)
-    everything = sorted(store, key=lambda r: r.finished)
+    everything = sorted(store, key=lambda r: (r.settings.get("position", 0), r.finished))
     if not everything:
         raise ValueError(f"{folder} holds no stored cells")
     for kind, chosen in (("task", tasks), ("variant", variants), ("model", models)):
@@ -158,7 +158,7 @@ def _order(
     tasks: tuple[str, ...],
     sort: str | None,
 ) -> list[Row]:
-    """By model; the baseline first, then as chosen, by score, or as first run."""
+    """By model; the baseline first, then as chosen, by score, or in the order of the run."""
     if sort is not None and sort not in tasks:
         raise ValueError(f"cannot sort by {sort!r}; tasks: {', '.join(tasks)}")
     model_order = list(models or dict.fromkeys(r.model for r in rows))

@@ -93,7 +93,6 @@ def test_resolvable_effect_is_found_with_the_power_it_claims():
     assert 0.70 <= power <= 0.88
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_few_clusters_resolve_less():
     """With ten clusters Student's quantile counts: the resolvable effect exceeds the interval's half width."""
     rng = np.random.default_rng(3)
@@ -105,6 +104,7 @@ def test_few_clusters_resolve_less():
     assert c.resolvable > 1.2 * (c.difference.high - c.difference.low) / 2
 
 
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_against_statsmodels(ps):
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     assert holm(ps) == pytest.approx(list(multitest.multipletests(ps, method="holm")[1]), abs=1e-12)

@@ -19,6 +19,8 @@ from harness.tasks import lm_eval_utils
 LIMIT = 20
 # Tasks whose metrics lm-eval can compute here; the scorers of the others are ours.
 SAME_METRICS = {"gsm8k", "gsm8k_cot", "arc_easy", "arc_challenge", "mmlu"}
+# Minutes: 57 subjects of 20 documents, with prompts that fill the context.
+SLOW = {"mmlu", "math"}
 TASKS = ["gsm8k", "gsm8k_cot", "math", "humaneval", "mbpp", "arc_easy", "arc_challenge", "mmlu"]
 
 
@@ -65,7 +67,7 @@ def direct_samples(task, bench, grid, cell):
     return evaluate(lm, {"tasks": tasks}, limit=LIMIT, bootstrap_iters=0, confirm_run_unsafe_code=True)["samples"]
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [pytest.param(t, marks=pytest.mark.slow) if t in SLOW else t for t in TASKS])
 def test_prompts_and_outcomes_are_lm_evals(task, data_root, tmp_path):
     if task in ("humaneval", "mbpp") and why_missing():
         pytest.skip(why_missing())
