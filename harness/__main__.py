@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from harness.config.compose import open_keys, register, search_path_override, typed_run
+from harness.config.compose import compose_run, open_keys, register, search_path_override, typed_run
 from harness.config.offline import settle_offline
 from harness.config.paths import CONF
 from harness.config.schema import RunConfig
@@ -105,7 +105,6 @@ def _say(problem: str) -> None:
 @hydra.main(version_base=None, config_path=str(CONF), config_name="harness")
 def _app(config: DictConfig) -> None:
     command = shlex.join(["python", "-m", "harness", *_TYPED])
-    os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         run = typed_run(config)
         run.tag = run.tag or _swept_tag()
@@ -128,8 +127,12 @@ def main() -> None:
     """Hands the command line to Hydra, with open keys and a user's own ``conf/``."""
     _TYPED[:] = sys.argv[1:]
     settle_offline()
+    # Before lm-eval is imported: bars would break the lines that say what runs.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     register()
     try:
+        if not any(t.startswith("-") for t in _TYPED):
+            compose_run(_TYPED)  # our own words for mistakes, with what is valid
         sys.argv[1:] = [*open_keys(_TYPED), *search_path_override()]
     except ValueError as error:
         sys.exit(f"error: {error}")

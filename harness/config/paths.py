@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -45,3 +46,8 @@ def conf_folders() -> list[Path]:
     """All folders that configs are read from, ours first."""
     own = user_conf()
     return [CONF, own] if own else [CONF]
+
+
+if __name__ == "__main__":
+    # For command lines: pytest "$(python -m harness.config.paths)" suites
+    sys.stdout.write(f"{SUITES}\n")

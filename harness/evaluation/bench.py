@@ -70,7 +70,8 @@ class Bench:
     def _result(self, planned: PlannedCell, fresh: bool) -> tuple[CellResult, bool]:
         cell = self.cell(planned)
         # Two workers may want the same cell: one as its own, one as what a gate compares with.
-        lock = self.store.path(planned.name).with_suffix(".lock")
+        cell_path = self.store.path(planned.name).relative_to(self.store.folder)
+        lock = self.store.folder / ".locks" / cell_path.with_suffix(".lock")
         lock.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(lock):
             found = None if fresh else stored(cell, self.store)
@@ -128,7 +129,7 @@ class Bench:
         target = folder / file_name(planned.name.model) / file_name(planned.name.variant)
         base, patch = self.base(planned.model), self.patch(planned)
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.parent / f".{target.name}.lock"):
+        with FileLock(folder / f".{file_name(planned.name.model)}-{target.name}.lock"):
             if (target / "variant.json").is_file():
                 there = json.loads((target / "variant.json").read_text())
                 if (there["digest"], there["fingerprint"]) != (patch.digest, base.fingerprint):

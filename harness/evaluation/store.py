@@ -73,6 +73,18 @@ class Store:
                     raise ValueError(f"{path}: line {number} is not an outcome: {error}") from error
         return out
 
+    def readable(self) -> tuple[list[CellResult], list[str]]:
+        """All cells that can be read, and for each of the others what is wrong with it."""
+        results, problems = [], []
+        for path in sorted((self.folder / "cells").glob("*/*/*.json")):
+            try:
+                results.append(_read(path))
+                self.outcomes(results[-1].name)
+            except ValueError as error:
+                results = [r for r in results if self.path(r.name) != path]
+                problems.append(str(error))
+        return results, problems
+
     def __iter__(self) -> Iterator[CellResult]:
         """All stored cells, sorted by path."""
         for path in sorted((self.folder / "cells").glob("*/*/*.json")):

@@ -25,6 +25,7 @@ class CellCase:
 
         Without a gate a cell passes when every document was scored and no log-likelihood was NaN.
         """
+        problem = evaluated = None
         try:
             if self._bench.grid.run.dry_run:
                 self._record(PLAN, self._bench.plan(self.planned))
@@ -32,15 +33,19 @@ class CellCase:
             evaluated = self._bench.evaluate(self.planned)
             if (folder := self._bench.grid.run.export) is not None:
                 self._bench.export_once(self.planned, Path(folder))
-        except ValueError as error:
-            pytest.fail(str(error), pytrace=False)
+        except (ValueError, OSError) as error:
+            problem = str(error)
+        if problem is not None or evaluated is None:
+            # Outside the except block, which would print the chain of what led to it.
+            pytest.fail(str(problem), pytrace=False)
         result = evaluated.result
         spent = "stored" if evaluated.reused else f"{result.seconds:.1f} s"
-        self._record(LINE, f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})")
+        broken = [*result.problems, *(g.text for g in evaluated.gates if not g.passed)]
+        line = f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})"
+        self._record(LINE, "; ".join([line, *broken]))
         # For JUnit: plain numbers, since others do not travel from a worker.
         for key in ("score", "n", "seconds"):
             self._record(key, float(getattr(result, key)))
-        broken = [*result.problems, *(g.text for g in evaluated.gates if not g.passed)]
         if broken:
             pytest.fail("; ".join(broken), pytrace=False)
 

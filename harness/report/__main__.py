@@ -22,10 +22,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--variants", type=_names, help="variants to show, with commas, in this order")
     parser.add_argument("--model", type=_names, help="models to show, with commas, in this order")
     parser.add_argument("--sort", metavar="TASK", help="order variants by their score on this task")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the pages there, not over the folder's own")
     args = parser.parse_args(arguments)
     try:
         table = build_table(args.folder, args.baseline, args.tasks, args.variants, args.model, args.sort)
-        paths = write_pages(table)
+        paths = write_pages(table, args.out)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

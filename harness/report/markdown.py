@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from harness.evaluation.statistics import Estimate
 from harness.report.table import Entry, Row, Table
 
+_COLUMNS = (
+    "Gained and lost: documents that got better and worse. Resolvable: the smallest difference that these data would "
+    "show with 80% power at the 5% level. Clipped: prompts cut to the context and generation limits lowered to it."
+)
 MARKS = {"gain": " ▲", "regression": " ▼", "unresolved": "", "baseline": "", "none": ""}
 
 
@@ -39,7 +43,7 @@ def render(table: Table) -> str:
     parts = ["# Results", "", _legend(table), ""]
     for model in table.models:
         parts += [f"## {model}", "", *_scores(table, model), ""]
-    parts += ["## Every number", "", *_details(table), "", *_groups(table), *_footer(table)]
+    parts += ["## Every number", "", _COLUMNS, "", *_details(table), "", *_groups(table), *_footer(table)]
     return "\n".join(parts) + "\n"
 
 
@@ -47,8 +51,8 @@ def _legend(table: Table) -> str:
     return (
         f"Scores in percent with their 95% interval. Δ: difference to `{table.baseline}` on the same documents, in "
         "points, with its paired 95% interval; ▲ resolved gain, ▼ resolved regression (Holm-adjusted p < 0.05 over the "
-        f"{table.comparisons} comparisons of this page, and an interval without 0); no mark: unresolved, which does "
-        "not mean unchanged."
+        f"{table.comparisons} comparisons of this page, and an interval without 0, which is not adjusted); no mark: "
+        "unresolved, which does not mean unchanged."
     )
 
 
@@ -197,9 +201,10 @@ def _footer(table: Table) -> list[str]:
         for e in row.entries.values()
         if e.pairing and e.pairing.differing
     ]
-    return lines + warned + unpaired + apart
+    return lines + warned + unpaired + apart + [f"- ⚠ left out: {problem}" for problem in table.damaged]
 
 
 def _common(key: str, results: Sequence[object]) -> str:
-    values = sorted({str(r.identity[key]) for r in results})  # type: ignore[attr-defined]
-    return f"{key}: {', '.join(values)}"
+    raw = [r.identity[key] for r in results]  # type: ignore[attr-defined]
+    values = sorted({"none" if v is None else json.dumps(v).replace('"', "") for v in raw})
+    return f"{key.replace('_', ' ')}: {', '.join(values)}"

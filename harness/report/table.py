@@ -58,6 +58,7 @@ class Table:
     tasks: tuple[str, ...]
     rows: tuple[Row, ...]
     comparisons: int
+    damaged: tuple[str, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -89,9 +90,10 @@ def build_table(
         ValueError: if there are no cells, or a chosen task or baseline has none.
     """
     store = Store(folder)
-    everything = sorted(store, key=lambda r: (r.settings.get("position", 0), r.finished))
+    readable, damaged = store.readable()
+    everything = sorted(readable, key=lambda r: (r.settings.get("position", 0), r.finished))
     if not everything:
-        raise ValueError(f"{folder} holds no stored cells")
+        raise ValueError(f"{folder} holds no stored cells" + "".join(f"; {d}" for d in damaged))
     for kind, chosen in (("task", tasks), ("variant", variants), ("model", models)):
         there = sorted({getattr(r.name, kind) for r in everything})
         if wrong := [name for name in chosen or () if name not in there]:
@@ -120,7 +122,8 @@ def build_table(
         entries.setdefault((r.name.model, r.name.variant), {})[r.name.task] = Entry(r, score, pairing, None, first)
     entries, count = _adjust(entries)
     rows = [Row(model, variant, cells) for (model, variant), cells in entries.items() if _in(variant, variants)]
-    return Table(folder, baseline, shown, tuple(_order(rows, baseline, variants, models, shown, sort)), count)
+    ordered = tuple(_order(rows, baseline, variants, models, shown, sort))
+    return Table(folder, baseline, shown, ordered, count, tuple(damaged))
 
 
 def _in(name: str, chosen: Collection[str] | None) -> bool:

@@ -12,8 +12,11 @@ from harness.report.markdown import MARKS, percent, points, render
 from harness.report.table import Entry, Table
 
 
-def write_pages(table: Table) -> list[Path]:
-    """Writes ``table.md``, ``.csv``, ``.json`` and ``.tex``; each file is whole or as it was."""
+def write_pages(table: Table, out: Path | None = None) -> list[Path]:
+    """Writes ``table.md``, ``.csv``, ``.json`` and ``.tex`` to ``out``, or to the results folder.
+
+    Each file is whole or as it was.
+    """
     pages = {
         "table.md": render(table),
         "table.csv": to_csv(table),
@@ -22,8 +25,8 @@ def write_pages(table: Table) -> list[Path]:
     }
     paths = []
     for name, text in pages.items():
-        write_text(table.folder / name, text)
-        paths.append(table.folder / name)
+        paths.append((out or table.folder) / name)
+        write_text(paths[-1], text)
     return paths
 
 
@@ -35,7 +38,7 @@ def terminal_text(table: Table) -> str:
         lines = [[r.variant, *(_short(r.entries.get(t)) for t in table.tasks)] for r in rows]
         blocks.append(tabulate(lines, headers=[model, *table.tasks], disable_numparse=True))
     note = f"percent (difference to {table.baseline}); ▲ resolved gain, ▼ resolved regression, no mark: unresolved"
-    return "\n\n".join([*blocks, note])
+    return "\n\n".join([*blocks, note, *(f"left out: {problem}" for problem in table.damaged)])
 
 
 def _short(entry: Entry | None) -> str:

@@ -39,14 +39,8 @@ def test_every_cell_is_a_case_with_its_score(finished):
         assert re.search(re.escape(f"::{case} PASSED acc ") + r"[\d.]+ \(n=6, ", done.stdout)
     assert "4 passed" in done.stdout
     assert "skipped" not in done.stdout
-    assert {p.name for p in (folder / "r").iterdir()} == {
-        "cells",
-        "logs",
-        "table.md",
-        "table.csv",
-        "table.json",
-        "table.tex",
-    }
+    shown = {p.name for p in (folder / "r").iterdir() if not p.name.startswith(".")}
+    assert shown == {"cells", "logs", "table.md", "table.csv", "table.json", "table.tex"}
     assert "lab-base/oproj_zeroed/ioi: acc" in (folder / "r" / "logs" / "main.log").read_text()
 
 
@@ -189,6 +183,14 @@ def test_interrupted_run_goes_on_to_the_table_of_an_uninterrupted_one(finished, 
         return [{k: v for k, v in r.items() if k not in drop} for r in records]
 
     assert outcome(tmp_path) == outcome(finished[0])
+
+
+def test_results_folder_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = pytest_run(tmp_path, "--tasks", "ioi", "--results", "file/r")
+    assert done.returncode == 4
+    assert "results folder file/r cannot be written" in done.stdout + done.stderr
+    assert "INTERNALERROR" not in done.stdout + done.stderr
 
 
 def test_other_sessions_are_left_alone(pytester):

@@ -137,6 +137,18 @@ def test_the_baseline_is_compared_with_also_where_it_is_not_shown(folder):
     assert verdicts(table) == {"better": "gain"}
 
 
+def test_a_damaged_cell_is_left_out_and_named(folder):
+    Store(folder).path(CellName("m", "same", "acc_task")).write_text("{bad")
+    Store(folder).path(CellName("m", "worse", "acc_task")).with_suffix(".jsonl").unlink()
+    table = build_table(folder)
+    assert verdicts(table) == {"base": "baseline", "better": "gain"}
+    write_pages(table, folder / "elsewhere")
+    page = (folder / "elsewhere" / "table.md").read_text()
+    assert "same/acc_task.json is not a stored cell" in page
+    assert "worse/acc_task are missing" in page
+    assert not (folder / "table.md").exists()
+
+
 def test_what_cannot_be_trusted_is_marked(folder):
     store = Store(folder)
     name = CellName("m", "broken", "acc_task")
