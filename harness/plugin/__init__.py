@@ -25,7 +25,7 @@ from harness.plugin.reporting import (
     pytest_runtest_makereport,
     pytest_terminal_summary,
 )
-from harness.plugin.session import BENCH, GRID, LEFT_OUT, is_case, planned_cell, the_grid
+from harness.plugin.session import BENCH, GRID, LEFT_OUT, is_case, is_our_fixture, planned_cell, the_grid
 
 __all__ = [
     "pytest_report_header",
@@ -94,7 +94,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
     marker = metafunc.definition.get_closest_marker("task")
-    own = [c for c in grid.cells if marker is None or not marker.args or c.name.task in marker.args]
+    own = [c for c in grid.cells if marker is None or not marker.args or c.name.task.partition("(")[0] in marker.args]
     several = marker is None or len(marker.args) != 1
     ids = [
         f"{c.name.task}-{c.name.model}-{c.name.variant}" if several else f"{c.name.model}-{c.name.variant}" for c in own
@@ -105,7 +105,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _is_ours(metafunc: pytest.Metafunc) -> bool:
     """``cell`` is this plugin's fixture, not one of the same name in another project."""
     definitions = metafunc._arg2fixturedefs.get("cell", ())
-    return bool(definitions) and definitions[-1].func.__module__ == __name__
+    return is_our_fixture(definitions)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,8 +50,14 @@ def _start_log(config: pytest.Config) -> None:
 
 
 def is_case(item: pytest.Item) -> bool:
-    """The item asks for a cell."""
-    return "cell" in getattr(item, "fixturenames", ())
+    """The item asks for a cell of ours."""
+    info = getattr(item, "_fixtureinfo", None)
+    return info is not None and is_our_fixture(info.name2fixturedefs.get("cell", ()))
+
+
+def is_our_fixture(definitions: Sequence[Any]) -> bool:
+    """The definition in force is this plugin's, not another project's of the same name."""
+    return bool(definitions) and definitions[-1].func.__module__ == "harness.plugin"
 
 
 def planned_cell(item: pytest.Item) -> PlannedCell | None:

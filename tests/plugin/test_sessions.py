@@ -193,6 +193,31 @@ def test_results_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     assert "INTERNALERROR" not in done.stdout + done.stderr
 
 
+def test_fixtures_of_the_same_name_are_left_alone(pytester):
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.fixture
+        def cell():
+            return 5
+
+        def test_it(cell):
+            assert cell == 5
+        """
+    )
+    pytester.runpytest_subprocess("--limit", "3", "--results", "r").assert_outcomes(passed=1)
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_replaced_task_settings_are_in_the_label_and_the_suite_runs_them(tmp_path):
+    done = pytest_run(
+        tmp_path, "--tasks", "lab_arc", "--limit", "4", "--set", "task.num_fewshot=1", "--results", "r", "-v"
+    )
+    assert "::test_lab_arc[lab-base-base] PASSED" in done.stdout, done.stdout
+    assert [r.name.task for r in Store(tmp_path / "r")] == ["lab_arc(num_fewshot=1)"]
+
+
 def test_other_sessions_are_left_alone(pytester):
     pytester.makepyfile("def test_it(): pass")
     result = pytester.runpytest_subprocess("-v")
