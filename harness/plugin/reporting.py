@@ -50,13 +50,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Plans, or the table: rendered from the stored cells by the controller."""
     if hasattr(config, "workerinput"):
         return
-    reports = [r for rs in terminalreporter.stats.values() for r in rs if hasattr(r, "user_properties")]
-    plans = dict.fromkeys(dict(r.user_properties)[PLAN] for r in reports if PLAN in dict(r.user_properties))
+    # Deselected items stand among the reports.
+    reports = [r for rs in terminalreporter.stats.values() for r in rs if isinstance(r, pytest.TestReport)]
+    plans = dict.fromkeys(str(value) for r in reports for key, value in r.user_properties if key == PLAN)
     if plans:
         terminalreporter.section("plans (dry run)")
         terminalreporter.write_line("\n\n".join(plans))
         return
-    lines = [dict(r.user_properties)[LINE] for r in reports if r.when == "call" and LINE in dict(r.user_properties)]
+    called = [r for r in reports if r.when == "call"]
+    lines = [str(value) for r in called for key, value in r.user_properties if key == LINE]
     if not lines:
         return
     reused = sum("stored)" in line for line in lines)

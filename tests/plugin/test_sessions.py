@@ -219,8 +219,10 @@ def test_replaced_task_settings_are_in_the_label_and_the_suite_runs_them(tmp_pat
 
 
 def test_other_sessions_are_left_alone(pytester):
-    pytester.makepyfile("def test_it(): pass")
-    result = pytester.runpytest_subprocess("-v")
-    result.assert_outcomes(passed=1)
+    pytester.makepyfile("def test_it(): pass\ndef test_other(): pass")
+    result = pytester.runpytest_subprocess("-v", "-k", "test_it")
+    result.assert_outcomes(passed=1, deselected=1)
+    assert result.ret == 0
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
     result.stdout.no_fnmatch_line("*variant-harness:*")
     assert not (pytester.path / "results").exists()
