@@ -54,11 +54,10 @@ def run_grid(run: RunConfig, command: str = "") -> int:
             print(f"failed: {error}")
             continue
         result = evaluated.result
-        broken = [*result.problems, *(g.text for g in evaluated.gates if not g.passed)]
-        failed += bool(broken)
+        failed += bool(evaluated.broken)
         reused += evaluated.reused
         spent = "stored already" if evaluated.reused else f"{result.seconds:.1f} s"
-        print(f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})", *broken, sep="; ")
+        print(f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})", *evaluated.broken, sep="; ")
     if not any(bench.store):
         print("no cell was finished, so there is no table")
         return failed

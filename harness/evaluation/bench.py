@@ -37,6 +37,11 @@ class Evaluated:
     reused: bool
     gates: tuple[GateVerdict, ...]
 
+    @property
+    def broken(self) -> list[str]:
+        """Why the cell does not pass; empty when it does."""
+        return [*self.result.problems, *(g.text for g in self.gates if not g.passed)]
+
 
 def share_threads(runtime: RuntimeConfig) -> None:
     """Sets torch's threads: as asked, or the cores shared out among the workers of this session."""

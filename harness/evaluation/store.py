@@ -78,11 +78,12 @@ class Store:
         results, problems = [], []
         for path in sorted((self.folder / "cells").glob("*/*/*.json")):
             try:
-                results.append(_read(path))
-                self.outcomes(results[-1].name)
+                result = _read(path)
+                self.outcomes(result.name)
             except ValueError as error:
-                results = [r for r in results if self.path(r.name) != path]
                 problems.append(str(error))
+            else:
+                results.append(result)
         return results, problems
 
     def __iter__(self) -> Iterator[CellResult]:

@@ -40,14 +40,13 @@ class CellCase:
             pytest.fail(str(problem), pytrace=False)
         result = evaluated.result
         spent = "stored" if evaluated.reused else f"{result.seconds:.1f} s"
-        broken = [*result.problems, *(g.text for g in evaluated.gates if not g.passed)]
         line = f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})"
-        self._record(LINE, "; ".join([line, *broken]))
+        self._record(LINE, "; ".join([line, *evaluated.broken]))
         # For JUnit: plain numbers, since others do not travel from a worker.
         for key in ("score", "n", "seconds"):
             self._record(key, float(getattr(result, key)))
-        if broken:
-            pytest.fail("; ".join(broken), pytrace=False)
+        if evaluated.broken:
+            pytest.fail("; ".join(evaluated.broken), pytrace=False)
 
     def _record(self, key: str, value: Any) -> None:
         self._node.user_properties.append((key, value))
