@@ -33,6 +33,7 @@ class ModelRef:
         device: torch device.
         attn_implementation: as in transformers; None for its default.
         trust_remote_code: run modelling code that comes with the weights.
+        device_map: as in transformers, to share one model out among devices; None puts it on ``device``.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelRef:
     device: str = "cpu"
     attn_implementation: str | None = None
     trust_remote_code: bool = False
+    device_map: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,19 @@ def load_model(ref: ModelRef) -> PreTrainedModel:
             attn_implementation=ref.attn_implementation,
             trust_remote_code=ref.trust_remote_code,
             use_safetensors=True,
+            device_map=ref.device_map,
         )
     except SafetensorError as error:
         raise ValueError(f"model {ref.name}: a safetensors file under {ref.path} cannot be read: {error}") from error
     except OSError as error:
         raise ValueError(f"model {ref.name}: cannot load {ref.path!r} (a folder or a hub id): {error}") from error
-    model.to(torch.device(ref.device))  # type: ignore[arg-type] # transformers wraps the method without its type
+    if ref.device_map is None:
+        model.to(torch.device(ref.device))  # type: ignore[arg-type] # transformers wraps the method without its type
+    elif away := [name for name, p in model.named_parameters() if p.is_meta]:
+        raise ValueError(
+            f"model {ref.name}: device_map={ref.device_map} left {len(away)} tensors ({away[0]}, ...) outside "
+            "the devices' memory, where no patch can reach them; take more devices or a smaller dtype"
+        )
     return model.eval()
 
 

@@ -27,8 +27,16 @@ class RuntimeConfig:
 
     Attributes:
         device: torch device; ``auto`` takes a GPU if there is one.
+        device_map: as in transformers: ``auto`` or ``balanced`` share one model out among several GPUs;
+            null puts it on ``device``.
         dtype: dtype of the resident model; ``auto`` as stored.
-        batch_size: requests in a batch.
+        batch_size: requests in a batch (``engine=hf``), texts that are generated side by side (``engine=tree``).
+        batch_tokens: tokens of a batch of prompts or scored requests (``engine=tree``).
+        cache_mb: memory for keys and values, in MiB (``engine=tree``).
+        refill: share of the ``batch_size`` places that must be free before the next prompts come in, from
+            0 (at once) to 1 (when all are; ``engine=tree``).
+        deadline: seconds that one generated text may take; null for any. A text that is late ends there
+            and is counted.
         max_length: context in tokens; null takes the model's own.
         attn_implementation: as in transformers; null for its default.
         threads: torch threads in a worker; null shares the cores out among the workers.
@@ -37,8 +45,13 @@ class RuntimeConfig:
     """
 
     device: str = "auto"
+    device_map: str | None = None
     dtype: str = "float32"
     batch_size: int = 32
+    batch_tokens: int = 4096
+    cache_mb: int = 2048
+    refill: float = 0.25
+    deadline: float | None = None
     max_length: int | None = None
     attn_implementation: str | None = None
     threads: int | None = None
@@ -109,6 +122,7 @@ class RunConfig:
         variant: settings that replace those of every variant that has them.
         task: settings that replace those of every task that has them.
         limit: documents a task (a subject, for MMLU); null for all.
+        engine: ``tree`` computes what requests share once; ``hf`` is lm-eval's own backend, the oracle.
         seed: seed of the shots and of sampling.
         baseline: variant that the others are compared with.
         tag: added to the models' names (``lab-base@seed=2``); a multirun sets it for keys that no name shows.
@@ -124,6 +138,7 @@ class RunConfig:
     variant: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     limit: int | None = None
+    engine: str = "tree"
     seed: int = 1234
     baseline: str = "base"
     tag: str = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -11,29 +11,10 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
+from harness.engine.accounting import Accounting
+
 _LIMIT_ALIASES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 DEFAULT_BUDGET = 256  # lm-eval's own default of max_gen_toks
-
-
-@dataclass
-class Accounting:
-    """What a cell cost and what did not fit.
-
-    Attributes:
-        requests: requests answered.
-        prompt_tokens: tokens of the prompts as given, with continuations that are scored.
-        generated_tokens: tokens of the texts that were generated, up to their stop.
-        clipped_prompts: requests whose prompt lost tokens on the left.
-        clipped_budgets: requests whose generation limit was lowered to fit the context.
-        not_finite: requests with a NaN or infinite log-likelihood, or steps of generation with NaN logits.
-    """
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    generated_tokens: int = 0
-    clipped_prompts: int = 0
-    clipped_budgets: int = 0
-    not_finite: int = 0
 
 
 class _CountNaN(LogitsProcessor):
@@ -61,24 +42,29 @@ class ResidentLM(HFLM):
         tokenizer: PreTrainedTokenizerBase,
         batch_size: int,
         max_length: int | None = None,
+        deadline: float | None = None,
     ) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=max_length)
         self.accounting = Accounting()
+        self._deadline = deadline
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Generates greedily or as the request says; see the class for budgets."""
+        fitting = []
         for request in requests:
             prompt, settings = request.args
             settings, lowered = self.budget(settings)
-            request.arguments = (prompt, settings)
-            length = len(self.tok_encode(prompt))
-            self.accounting.requests += 1
-            self.accounting.prompt_tokens += length
-            self.accounting.clipped_budgets += lowered
-            self.accounting.clipped_prompts += length > self.max_length - settings["max_gen_toks"]
-        texts = super().generate_until(requests, disable_tqdm=disable_tqdm)
+            self._count_prompt(len(self.tok_encode(prompt)), settings["max_gen_toks"], lowered)
+            fitting.append(replace(request, arguments=(prompt, settings)))
+        texts = super().generate_until(fitting, disable_tqdm=disable_tqdm)
         self.accounting.generated_tokens += sum(len(self.tok_encode(text)) for text in texts)
         return texts
+
+    def _count_prompt(self, length: int, limit: int, lowered: bool) -> None:
+        self.accounting.requests += 1
+        self.accounting.prompt_tokens += length
+        self.accounting.clipped_budgets += lowered
+        self.accounting.clipped_prompts += length > self.max_length - limit
 
     def budget(self, settings: dict[str, Any]) -> tuple[dict[str, Any], bool]:
         """Generation settings with a limit that leaves room for a prompt, and whether it was lowered."""
@@ -89,6 +75,9 @@ class ResidentLM(HFLM):
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
         watch = LogitsProcessorList([_CountNaN(self.accounting)])
+        if self._deadline is not None:
+            # transformers counts from the start of the batch, which is the start of each of its texts.
+            generation_kwargs["max_time"] = self._deadline
         return super()._model_generate(context, max_length, stop, logits_processor=watch, **generation_kwargs)
 
     def _loglikelihood_tokens(

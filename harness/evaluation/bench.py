@@ -14,6 +14,7 @@ from filelock import FileLock
 from transformers import PreTrainedModel
 
 from harness.config.schema import RuntimeConfig
+from harness.engine import Plans
 from harness.evaluation.cells import CellResult, file_name
 from harness.evaluation.gates import GateVerdict, judge
 from harness.evaluation.grid import Grid, PlannedCell, model_ref, source_of
@@ -59,6 +60,7 @@ class Bench:
         self._base: Base | None = None
         self._asked: ModelRef | None = None
         self._patch: tuple[str, str, Patch] | None = None
+        self._plans = Plans()
         self._tasks: dict[tuple[str, str | None], LoadedTask] = {}
         self._sandboxes: dict[bool, Sandbox] = {}
 
@@ -83,7 +85,7 @@ class Bench:
             if found is not None:
                 logger.info("%s: stored already, not run again", planned.name)
                 return found, True
-            return run(cell, self.store), False
+            return run(cell, self.store, self._plans), False
 
     def cell(self, planned: PlannedCell) -> Cell:
         """A cell with its model, patch and data loaded."""
@@ -97,6 +99,7 @@ class Bench:
             limit=self.grid.run.limit,
             seed=self.grid.run.seed,
             runtime=self.grid.run.runtime,
+            engine=self.grid.run.engine,
             sandbox={"name": sandbox.name, **asdict(self._limits())} if sandbox else None,
             command=self.command,
             position=self.grid.cells.index(planned),
@@ -105,7 +108,7 @@ class Bench:
     def base(self, ref: ModelRef) -> Base:
         """The resident base, loaded when another one was resident."""
         if self._base is None or self._asked != ref:
-            self._base, self._patch = None, None
+            self._base, self._patch, self._plans = None, None, Plans()
             gc.collect()
             self._base, self._asked = load_base(replace(ref, device=self._device(ref.device))), ref
         return self._base
@@ -146,7 +149,9 @@ class Bench:
     def _load_donor(self, name: str) -> PreTrainedModel:
         ref = model_ref(name, self.grid.run)[0]
         assert self._base is not None
-        return load_model(replace(ref, dtype=str(self._base.model.dtype).removeprefix("torch."), device="cpu"))
+        return load_model(
+            replace(ref, dtype=str(self._base.model.dtype).removeprefix("torch."), device="cpu", device_map=None)
+        )
 
     def _task(self, planned: PlannedCell, sandbox: Sandbox | None) -> LoadedTask:
         key = (planned.name.task, sandbox.name if sandbox else None)

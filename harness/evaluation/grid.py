@@ -19,9 +19,10 @@ from harness.config.compose import (
     unknown,
 )
 from harness.config.paths import LAB_WEIGHTS
-from harness.config.schema import GateConfig, RunConfig, TaskConfig
+from harness.config.schema import GateConfig, RunConfig, RuntimeConfig, TaskConfig
 from harness.config.variants import DESTROY_MODES
 from harness.data import DataSource
+from harness.engine import ENGINES
 from harness.evaluation.cells import CellName
 from harness.models import ModelRef
 from harness.sandbox import why_missing
@@ -77,6 +78,7 @@ def model_ref(name: str, run: RunConfig) -> tuple[ModelRef, str | None, str]:
         runtime.device,
         runtime.attn_implementation,
         runtime.trust_remote_code,
+        runtime.device_map,
     )
     return ref, config.donor, config.suite
 
@@ -122,11 +124,24 @@ def _check_run(run: RunConfig) -> None:
     """Settings whose mistakes would show only after the work."""
     if run.limit is not None and run.limit < 1:
         raise ValueError(f"limit {run.limit}: give a positive number, or null for all documents")
+    if run.engine not in ENGINES:
+        raise unknown("engine", run.engine, ENGINES)
+    _check_runtime(run.runtime)
     if run.sandbox.kind not in SANDBOXES:
         raise unknown("sandbox.kind", run.sandbox.kind, SANDBOXES)
     plain = run.baseline.partition("(")[0]
     if plain not in known("variant"):
         raise unknown("baseline", run.baseline, known("variant"))
+
+
+def _check_runtime(runtime: RuntimeConfig) -> None:
+    for name in ("batch_size", "batch_tokens", "cache_mb"):
+        if getattr(runtime, name) < 1:
+            raise ValueError(f"runtime.{name}={getattr(runtime, name)}: give a positive number")
+    if not 0.0 <= runtime.refill <= 1.0:
+        raise ValueError(f"runtime.refill={runtime.refill}: give a share from 0 to 1")
+    if runtime.deadline is not None and runtime.deadline <= 0:
+        raise ValueError(f"runtime.deadline={runtime.deadline}: give seconds above 0, or null for no deadline")
 
 
 def _label(task: str, config: TaskConfig, taken: set[str]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.config.schema import RuntimeConfig
 from harness.data import rows_digest
+from harness.engine import engine_of
 from harness.evaluation.cells import CellName, identity_digest
 from harness.models import Base, tokenizer_digest
 from harness.patch import Patch
@@ -33,6 +34,7 @@ class Cell:
         limit: documents a subtask; None for all.
         seed: seed of shots and sampling.
         runtime: how to run it.
+        engine: the backend that was asked for.
         sandbox: kind and limits of the sandbox that runs its programs, or None.
         command: the command that asked for it, to be shown beside the result.
         position: its place in the grid, which orders the tables.
@@ -45,6 +47,7 @@ class Cell:
     limit: int | None
     seed: int
     runtime: RuntimeConfig
+    engine: str = "tree"
     sandbox: dict[str, Any] | None = None
     command: str = ""
     position: int = 0
@@ -53,6 +56,7 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """Everything that the outcomes depend on."""
         tasks = self.task.subtasks
+        backend = engine_of(self.base.model, self.engine, self.runtime.attn_implementation)
         return {
             "model": self.base.fingerprint,
             "patch": self.patch.digest,
@@ -69,12 +73,13 @@ class Cell:
             "limit": self.limit,
             "seed": self.seed,
             "max_length": self.runtime.max_length,
-            # Sampled texts depend on which rows share a batch; greedy ones and likelihoods do not.
-            "batch_size": self.runtime.batch_size if any(map(_samples, tasks.values())) else None,
+            # Under hf sampled texts depend on which rows share a batch; greedy ones and likelihoods do not.
+            "batch_size": self.runtime.batch_size if backend == "hf" and any(map(_samples, tasks.values())) else None,
+            "deadline": self.runtime.deadline,
             "chat_template": self.runtime.chat_template,
             "dtype": str(self.base.model.dtype),
             "attn_implementation": self.runtime.attn_implementation,
-            "backend": "hf",
+            "backend": backend,
             "sandbox": self.sandbox if self.task.config.scorer == "code" else None,
             "versions": {name: version(name) for name in _LIBRARIES},
         }

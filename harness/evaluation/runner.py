@@ -17,7 +17,7 @@ import torch
 from lm_eval.api.registry import get_aggregation
 from lm_eval.evaluator import evaluate
 
-from harness.engine import ResidentLM
+from harness.engine import EngineSettings, Plans, ResidentLM, open_engine
 from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.identity import Cell
 from harness.evaluation.store import Store
@@ -32,14 +32,28 @@ def stored(cell: Cell, store: Store) -> CellResult | None:
     return result if result is not None and result.digest == cell.digest else None
 
 
-def run(cell: Cell, store: Store) -> CellResult:
-    """Evaluates a cell and stores it."""
+def run(cell: Cell, store: Store, plans: Plans | None = None) -> CellResult:
+    """Evaluates a cell and stores it.
+
+    Args:
+        cell: the cell.
+        store: where its result goes.
+        plans: encoded requests that earlier variants of the same base left.
+    """
     started = time.monotonic()
     _check_metric(cell.task)
     _seed_everything(cell)
     runtime = cell.runtime
     with cell.patch.applied(cell.base.model) as model:
-        lm = ResidentLM(model, cell.base.tokenizer, runtime.batch_size, runtime.max_length)
+        lm = open_engine(
+            model,
+            cell.base.tokenizer,
+            cell.engine,
+            _engine_settings(cell),
+            runtime.max_length,
+            runtime.attn_implementation,
+            plans,
+        )
         answer = evaluate(
             lm,
             {"tasks": dict(cell.task.subtasks)},
@@ -55,6 +69,13 @@ def run(cell: Cell, store: Store) -> CellResult:
     store.put(result, outcomes)
     logger.info("%s: %s %.4f, n=%d, %.1f s", cell.name, result.metric, result.score, result.n, result.seconds)
     return result
+
+
+def _engine_settings(cell: Cell) -> EngineSettings:
+    runtime = cell.runtime
+    return EngineSettings(
+        runtime.batch_size, runtime.batch_tokens, runtime.cache_mb, runtime.refill, runtime.deadline, cell.seed
+    )
 
 
 def _check_metric(task: LoadedTask) -> None:

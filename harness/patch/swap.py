@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -34,7 +35,7 @@ def swapped(
             _forget_ties(model, undo)
         for name, tensor in tensors.items():
             # One Parameter for all names of a tie, so that a tied model stays tied.
-            parameter = nn.Parameter(tensor.to(model.device), requires_grad=False)
+            parameter = nn.Parameter(tensor.to(_device(model, name)), requires_grad=False)
             for alias in {name} if untied else ties.get(name, {name}):
                 _replace(model, alias, parameter, undo)
         _edit_config(model, config_edits, undo)
@@ -107,6 +108,16 @@ def _replace(model: nn.Module, name: str, parameter: nn.Parameter, undo: list[Ca
     old = slots[leaf]
     undo.append(lambda: slots.__setitem__(leaf, old))
     slots[leaf] = parameter
+
+
+def _device(model: nn.Module, name: str) -> torch.device:
+    """Where a tensor lies, or for an added bias the weight beside it: one model may lie on several devices."""
+    path, _, leaf = name.rpartition(".")
+    slots = model.get_submodule(path)._parameters
+    there = slots.get(leaf)
+    there = slots["weight"] if there is None else there
+    assert there is not None
+    return there.device
 
 
 def _set(target: Any, attribute: str, value: Any, undo: list[Callable[[], None]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
@@ -21,7 +22,25 @@ class SourcedTask(ConfigurableTask):
 
     def __init__(self, config: dict[str, Any], source: DataSource) -> None:
         self._source = source
+        self._shots_seed: int | None = None
+        self._built: tuple[tuple[Any, ...], list[Any]] | None = None
         super().__init__(config=config)
+
+    def set_fewshot_seed(self, seed: int | None = None) -> None:
+        """Puts the draw of shots back to its start."""
+        self._shots_seed = seed
+        super().set_fewshot_seed(seed)
+
+    def build_all_requests(self, **settings: Any) -> None:
+        """Builds prompts once: the next variant gets the same ones, as fresh requests.
+
+        lm-eval builds them anew each time, and a task that is used again draws other shots.
+        """
+        key = (self._shots_seed, *sorted((k, str(v)) for k, v in settings.items() if not callable(v)))
+        if self._built is None or self._built[0] != key:
+            super().build_all_requests(**settings)
+            self._built = key, list(self.instances)
+        self._instances: list[Any] = [replace(instance, resps=[], filtered_resps={}) for instance in self._built[1]]
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Opens the data set where the source says, in place of the hub."""

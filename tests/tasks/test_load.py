@@ -85,14 +85,22 @@ def test_ioi_scores_the_pair():
 def test_shots_stay_the_same_when_a_task_is_used_again():
     loaded = lab("lab_gsm8k", num_fewshot=3)
     (task,) = loaded.subtasks.values()
-    prompts = []
-    for _ in range(2):
-        loaded.reseed(7)
+
+    def prompts():
         task.build_all_requests(limit=4)
-        prompts.append([i.args[0] for i in task.instances])
-    task.build_all_requests(limit=4)
-    assert prompts[0] == prompts[1]
-    assert [i.args[0] for i in task.instances] != prompts[0]  # what happens without: why reseed exists
+        return [i.args[0] for i in task.instances]
+
+    loaded.reseed(7)
+    first = prompts()
+    task.instances[0].resps.append("an answer of the first variant")
+    loaded.reseed(7)
+    assert prompts() == first
+    assert prompts() == first, "drawn on without a new seed"
+    assert [i.resps for i in task.instances] == [[]] * 4
+    loaded.reseed(8)
+    assert prompts() != first
+    loaded.reseed(7)
+    assert prompts() == first
 
 
 def test_groups_and_clusters_of_mmlu(data_root):

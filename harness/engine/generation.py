@@ -1,0 +1,226 @@
+"""Generating many texts: prompts from the tree, lanes that free their place one by one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from harness.engine.accounting import Accounting
+from harness.engine.lanes import Lanes
+from harness.engine.progress import Progress
+from harness.engine.sampling import Sampling, stream
+from harness.engine.settings import EngineSettings
+from harness.engine.stops import Stops
+from harness.engine.supply import Ready, Supply
+from harness.engine.tree import Ints
+from harness.engine.walk import Core, out_of_memory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TextRequest:
+    """One text to generate.
+
+    Attributes:
+        prompt: token ids.
+        limit: tokens at most.
+        lowered: the limit was more, but left no room for a prompt.
+        stops: strings that end it.
+        document: what names its document; seeds its sampling.
+        sample: which sample of the document it is.
+    """
+
+    prompt: Ints
+    limit: int
+    lowered: bool
+    stops: tuple[str, ...]
+    document: str
+    sample: int = 0
+
+
+@dataclass
+class _Text:
+    """A text in the making."""
+
+    request: int
+    limit: int
+    stops: tuple[str, ...]
+    uniforms: Tensor | None
+    seen: Tensor | None
+    started: float
+    tokens: list[int] = field(default_factory=list)
+
+
+class Generator:
+    """One run over a set of requests that choose their tokens alike.
+
+    Args:
+        core: the model.
+        tokenizer: decodes texts, to look for stop strings.
+        sampling: how tokens are chosen.
+        ends: token ids that end a text.
+        settings: batches and budgets.
+        accounting: counts what it costs.
+        progress: shows it.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        tokenizer: PreTrainedTokenizerBase,
+        sampling: Sampling,
+        ends: frozenset[int],
+        settings: EngineSettings,
+        accounting: Accounting,
+        progress: Progress,
+    ) -> None:
+        self._core, self._sampling, self._ends = core, sampling, ends
+        self._settings, self._accounting, self._progress = settings, accounting, progress
+        self._stops = Stops(tokenizer)
+        self._requests: Sequence[TextRequest] = ()
+        self._answers: list[list[int]] = []
+        self._postponed: list[int] = []
+        self._texts: list[_Text] = []
+
+    def run(self, requests: Sequence[TextRequest]) -> list[list[int]]:
+        """Generates every text.
+
+        Returns:
+            Tokens of each, with the one that ended it.
+        """
+        self._requests, self._answers = requests, [[] for _ in requests]
+        places = self._places(requests)
+        todo = list(range(len(requests)))
+        with self._core.running():
+            while todo:
+                self._postponed = []
+                self._round(todo, places)
+                todo, places = sorted(self._postponed), max(1, places // 2)
+        return self._answers
+
+    def _places(self, requests: Sequence[TextRequest]) -> int:
+        """Lanes that fit into the cache's budget if every text grew to its limit."""
+        longest = max(len(r.prompt) + r.limit for r in requests)
+        need = longest * self._core.token_bytes()
+        budget = self._settings.cache_mb << 20
+        if need > budget:
+            raise ValueError(
+                f"runtime.cache_mb={self._settings.cache_mb} cannot hold one text of {longest} tokens, which takes "
+                f"{need / 2**20:.0f} MiB of keys and values; raise it, or lower max_gen_toks or runtime.max_length"
+            )
+        return max(1, min(self._settings.batch_size, budget // need, len(requests)))
+
+    def _round(self, todo: list[int], places: int) -> None:
+        supply = Supply(
+            self._core, [self._requests[i].prompt for i in todo], self._settings.batch_tokens, self._accounting
+        )
+        lanes = Lanes(places, max(len(self._requests[i].prompt) + self._requests[i].limit for i in todo))
+        self._texts, waiting = [], list[tuple[int, Ready]]()
+        while waiting or supply.left or self._texts:
+            free = lanes.places - len(lanes)
+            if (waiting or supply.left) and (not self._texts or free >= self._settings.refill * lanes.places > 0):
+                if not waiting:
+                    waiting = self._prefill(supply, free, todo)
+                self._admit(lanes, waiting[:free])
+                waiting = waiting[free:]
+            elif not self._step(lanes):
+                lanes.places = max(1, len(lanes))
+
+    def _prefill(self, supply: Supply, free: int, todo: list[int]) -> list[tuple[int, Ready]]:
+        """Computes prompts for the places that are free."""
+        before = self._accounting.computed_tokens
+        arrivals = [(todo[asker], ready) for ready in supply.take(free) for asker in ready.requests]
+        self._progress.update(self._accounting.computed_tokens - before, 0)
+        return arrivals
+
+    def _admit(self, lanes: Lanes, arrivals: list[tuple[int, Ready]]) -> None:
+        """Puts prompts into lanes and chooses the first token of each."""
+        for request, ready in arrivals:
+            lanes.add(ready.prompt)
+            self._texts.append(self._text(request))
+        first = len(self._texts) - len(arrivals)
+        self._take(lanes, torch.stack([ready.hidden for _, ready in arrivals]), first)
+
+    def _text(self, request: int) -> _Text:
+        asked = self._requests[request]
+        uniforms = seen = None
+        if self._sampling.do_sample:
+            uniforms = stream(self._settings.seed, asked.document, asked.sample, asked.limit)
+        if self._sampling.repetition_penalty != 1.0:
+            seen = torch.zeros(self._core.model.config.vocab_size, dtype=torch.bool)
+            seen[torch.from_numpy(asked.prompt)] = True
+        return _Text(request, asked.limit, asked.stops, uniforms, seen, time.monotonic())
+
+    def _step(self, lanes: Lanes) -> bool:
+        """One token for every lane; False if memory ran out and half of the lanes were given up for now."""
+        last = np.array([text.tokens[-1] for text in self._texts], dtype=np.int64)
+        try:
+            lanes.prepare()
+            hidden = self._core.hidden(last, lanes.positions, lanes)
+        except RuntimeError as error:
+            if not out_of_memory(error) or len(lanes) < 2:
+                raise
+        else:
+            lanes.advance()
+            self._accounting.computed_tokens += len(last)
+            self._take(lanes, hidden, 0)
+            return True
+        self._give_up_half(lanes)
+        return False
+
+    def _give_up_half(self, lanes: Lanes) -> None:
+        half = len(lanes) // 2
+        self._accounting.halved_batches += 1
+        logger.warning("out of memory with %d texts side by side; going on with %d", len(lanes), half)
+        self._postponed += [text.request for text in self._texts[half:]]
+        lanes.keep(list(range(half)))
+        self._texts = self._texts[:half]
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _take(self, lanes: Lanes, hidden: Tensor, first: int) -> None:
+        """Chooses the next token of each text from ``first`` on, and lets those go that have ended."""
+        texts = self._texts[first:]
+        tokens = self._choose(hidden, texts)
+        for text, token in zip(texts, tokens, strict=True):
+            text.tokens.append(token)
+            if text.seen is not None:
+                text.seen[token] = True
+        stopped = self._stops.reached([t.tokens for t in texts], [t.stops for t in texts])
+        now = time.monotonic()
+        ended: list[int] = []
+        for lane, (text, stop) in enumerate(zip(texts, stopped, strict=True), start=first):
+            done = stop or text.tokens[-1] in self._ends or len(text.tokens) >= text.limit
+            late = self._settings.deadline is not None and now - text.started > self._settings.deadline
+            self._accounting.timed_out += late and not done
+            if done or late:
+                ended.append(lane)
+                self._answers[text.request] = text.tokens
+                self._progress.skip(text.limit - len(text.tokens))
+        self._progress.update(len(texts), len(ended))
+        if ended:
+            order = lanes.keep([lane for lane in range(len(lanes)) if lane not in set(ended)])
+            self._texts = [self._texts[lane] for lane in order]
+
+    def _choose(self, hidden: Tensor, texts: list[_Text]) -> list[int]:
+        logits = self._core.logits(hidden)
+        uniforms = seen = None
+        if self._sampling.do_sample:
+            drawn = [text.uniforms[len(text.tokens)] for text in texts if text.uniforms is not None]
+            uniforms = torch.stack(drawn).to(logits.device)
+        if self._sampling.repetition_penalty != 1.0:
+            seen = torch.stack([text.seen for text in texts if text.seen is not None]).to(logits.device)
+        tokens = self._sampling.choose(logits, uniforms, seen)
+        # Where every logit counts, a NaN hides as a token like any other.
+        broken = logits.amax(dim=-1).isnan().sum()
+        out = torch.cat([tokens, broken[None].to(tokens)]).tolist()
+        self._accounting.not_finite += out.pop()
+        return out

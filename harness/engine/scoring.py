@@ -1,0 +1,155 @@
+"""Log-likelihoods of many continuations: one walk over the tree of all requests.
+
+Reading a request means reading the logits behind each token of its context's end and continuation,
+one row a continuation token. Requests that differ only in their last token (the letters of a choice)
+read the same row. The head runs on rows that are read, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.engine.accounting import Accounting
+from harness.engine.progress import Progress
+from harness.engine.tree import Ints, PrefixTree
+from harness.engine.walk import Core, Walk
+
+# Logits held at a time, in bytes of fp32. Larger buys nothing: the head is a matrix product as it is.
+HEAD_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class ScoringPlan:
+    """What has to be computed for a set of requests, whatever the weights.
+
+    Attributes:
+        tree: their tokens; the last one of each request is predicted only, so it is not in it.
+        rows: tokens of the tree whose logits are read, ascending. ``[rows]``
+        pair_rows: index into ``rows`` of each read logit, ascending. ``[pairs]``
+        pair_tokens: the token whose log-probability is read there. ``[pairs]``
+        places: where each pair belongs when requests stand in their order. ``[pairs]``
+        bounds: start of each request among the pairs in that order, and the end. ``[requests + 1]``
+        tokens: tokens of all requests as given, shared ones counted as often as they stand there.
+        clipped: requests that lost tokens on the left.
+    """
+
+    tree: PrefixTree
+    rows: Ints
+    pair_rows: Ints
+    pair_tokens: Ints
+    places: Ints
+    bounds: Ints
+    tokens: int
+    clipped: int
+
+    @classmethod
+    def of(cls, given: Sequence[tuple[Ints, int]], max_length: int) -> ScoringPlan:
+        """Plans requests given as ``(tokens, n)``: the last ``n`` of the tokens are scored.
+
+        What is longer than the context loses tokens on the left. The last token is only predicted, so
+        one token more than the context fits.
+        """
+        requests = [(tokens[-(max_length + 1) :], n) for tokens, n in given]
+        tree = PrefixTree.of([tokens[:-1] for tokens, _ in requests])
+        reads: list[Ints] = []
+        for (_, n), last in zip(requests, tree.lasts, strict=True):
+            reads.append(_tail(tree, int(last), n))
+        lengths = np.array([n for _, n in requests], dtype=np.int64)
+        read = np.concatenate(reads)
+        targets = np.concatenate([np.asarray(tokens[-n:], dtype=np.int64) for tokens, n in requests])
+        places = np.argsort(read, kind="stable")
+        rows, pair_rows = np.unique(read[places], return_inverse=True)
+        return cls(
+            tree=tree,
+            rows=rows,
+            pair_rows=pair_rows,
+            pair_tokens=targets[places],
+            places=places,
+            bounds=np.concatenate([[0], np.cumsum(lengths)]),
+            tokens=sum(len(tokens) for tokens, _ in given),
+            clipped=sum(len(tokens) > max_length + 1 for tokens, _ in given),
+        )
+
+
+def _tail(tree: PrefixTree, last: int, n: int) -> Ints:
+    """The last ``n`` tokens of a path."""
+    out = [last]
+    for _ in range(n - 1):
+        out.append(int(tree.parents[out[-1]]))
+    return np.array(out[::-1], dtype=np.int64)
+
+
+def score(
+    core: Core, plan: ScoringPlan, slice_tokens: int, accounting: Accounting, progress: Progress
+) -> list[tuple[float, bool]]:
+    """Log-likelihood of each request and whether greedy decoding would have given it."""
+    walk = Walk(core, plan.tree, slice_tokens, accounting)
+    values: list[NDArray[np.float64]] = []
+    with core.running():
+        while walk.at < len(plan.tree):
+            start = walk.at
+            hidden, _ = walk.advance(len(plan.tree))
+            values.append(_read(core, plan, hidden, start, walk.at))
+            progress.update(walk.at - start)
+    answers = np.empty((2, len(plan.places)))
+    answers[:, plan.places] = np.concatenate(values, axis=1)
+    # Continuations are never empty, so every segment of the reduction has an element.
+    sums = np.add.reduceat(answers[0], plan.bounds[:-1])
+    greedy = np.minimum.reduceat(answers[1], plan.bounds[:-1])
+    return [(float(value), bool(flag)) for value, flag in zip(sums, greedy, strict=True)]
+
+
+def _read(core: Core, plan: ScoringPlan, hidden: Tensor, start: int, stop: int) -> NDArray[np.float64]:
+    """Log-probability and greedy flag of each pair of a slice, ``[2, pairs]``; one copy to the host."""
+    first, last = np.searchsorted(plan.rows, [start, stop])
+    wide = max(1, HEAD_BYTES // (4 * core.model.config.vocab_size))
+    parts = []
+    for low in range(first, last, wide):
+        high = min(low + wide, last)
+        a, b = np.searchsorted(plan.pair_rows, [low, high])
+        rows = torch.from_numpy(plan.rows[low:high] - start).to(hidden.device)
+        at = torch.from_numpy(plan.pair_rows[a:b] - low).to(hidden.device)
+        targets = torch.from_numpy(plan.pair_tokens[a:b]).to(hidden.device)
+        parts.append(log_probabilities(core, hidden[rows], at, targets))
+    if not parts:
+        return np.empty((2, 0))
+    return torch.cat(parts, dim=1).cpu().double().numpy()
+
+
+def log_probabilities(core: Core, hidden: Tensor, at: Tensor, targets: Tensor) -> Tensor:
+    """Reads log-probabilities behind rows of hidden states.
+
+    Args:
+        core: the model.
+        hidden: ``[rows, hidden]``.
+        at: row of each pair, ``[pairs]``.
+        targets: token of each pair, ``[pairs]``.
+
+    Returns:
+        fp32 ``[2, pairs]``: the log-probability, and 1 where the token is the most probable one.
+    """
+    logits = head_fp32(core, hidden)
+    at, targets = at.to(logits.device), targets.to(logits.device)
+    chosen = logits[at, targets] - logits.logsumexp(dim=-1)[at]
+    return torch.stack([chosen, (logits.argmax(dim=-1)[at] == targets).float()])
+
+
+def head_fp32(core: Core, hidden: Tensor) -> Tensor:
+    """Logits accumulated and kept in fp32, ``[rows, vocabulary]``, whatever the model's dtype."""
+    head = core.model.get_output_embeddings()
+    if hidden.dtype == torch.float32 or not isinstance(head, nn.Linear):
+        return core.logits(hidden).float()
+    hidden = hidden.to(head.weight.device)
+    if hidden.is_cuda:
+        logits = torch.mm(hidden, head.weight.T, out_dtype=torch.float32)
+    else:
+        # A copy of the whole head in fp32 could be gigabytes; a stretch of the vocabulary is not.
+        logits = torch.cat([F.linear(hidden.float(), part.float()) for part in head.weight.split(8192)], dim=-1)
+    return logits if head.bias is None else logits + head.bias.float()

@@ -1,0 +1,140 @@
+"""Walking a prefix tree through the model, each token once, within a bounded cache."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from harness.engine.accounting import Accounting
+from harness.engine.attention import Attends, engine_attention
+from harness.engine.blocks import Slice
+from harness.engine.tree import Ints, PrefixTree
+
+logger = logging.getLogger(__name__)
+FEW = 64
+KeysValues = dict[int, tuple[Tensor, Tensor]]  # layer -> [kv_heads, tokens, head_size] each
+
+
+class Core:
+    """The resident model as the engine calls it: one row of packed tokens in, hidden states out."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self.model = model
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """The model takes packed rows for the length of the block."""
+        with torch.inference_mode(), engine_attention(self.model):
+            yield
+
+    def hidden(self, tokens: Ints, positions: Ints, engine: Attends) -> Tensor:
+        """Last hidden states, normed, ``[tokens, hidden]``."""
+        device = next(self.model.get_input_embeddings().parameters()).device
+        ids = torch.from_numpy(np.ascontiguousarray(tokens)).to(device)
+        places = torch.from_numpy(np.ascontiguousarray(positions)).to(device)
+        out = self.model.base_model(
+            input_ids=ids[None], position_ids=places[None], use_cache=False, engine=engine
+        ).last_hidden_state[0]
+        return out
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Logits of chosen rows, in the model's dtype, ``[rows, vocabulary]``."""
+        head = self.model.get_output_embeddings()
+        assert head is not None
+        if hidden.is_cuda or len(hidden) > FEW or not isinstance(head, nn.Linear):
+            return head(hidden)
+        # For a few rows the CPU's matrix product is half as fast again the other way round.
+        logits = torch.mm(head.weight, hidden.T).T
+        return logits if head.bias is None else logits + head.bias
+
+    def token_bytes(self) -> int:
+        """Bytes of one token's keys and values in all layers."""
+        config = self.model.config
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return 2 * config.num_hidden_layers * heads * size * self.model.dtype.itemsize
+
+
+class Walk:
+    """One pass over a tree in pre-order, slice by slice.
+
+    Between slices only the keys and values of the path to the next token are held: what any other
+    token led to has been computed. So the cache never exceeds one path and the slice at work.
+
+    Args:
+        core: the model.
+        tree: the tree.
+        slice_tokens: tokens of a slice.
+        accounting: counts computed tokens and halved slices.
+    """
+
+    def __init__(self, core: Core, tree: PrefixTree, slice_tokens: int, accounting: Accounting) -> None:
+        self.at = 0
+        self._core, self._tree, self._accounting = core, tree, accounting
+        self.slice_tokens = slice_tokens
+        self._held: Ints = np.empty(0, dtype=np.int64)
+        self._cache: KeysValues = {}
+
+    def advance(self, stop: int, wanted: Sequence[Ints] = ()) -> tuple[Tensor, list[KeysValues]]:
+        """Computes the next slice.
+
+        Args:
+            stop: where it ends at the latest; it is shorter if it would hold more than ``slice_tokens``.
+            wanted: sets of tokens (of the slice, or ancestors of its start) whose keys and values the
+                caller wants.
+
+        Returns:
+            Hidden states of the slice from the old ``at`` to the new one, ``[tokens, hidden]``, and keys
+            and values for each set of ``wanted`` (those of them that the slice reached).
+        """
+        while True:
+            start, end = self.at, min(stop, self.at + self.slice_tokens)
+            try:
+                return self._compute(start, end, wanted)
+            except RuntimeError as error:
+                if not out_of_memory(error) or end - start < 2:
+                    raise
+                self.slice_tokens = (end - start) // 2
+                self._accounting.halved_batches += 1
+                logger.warning(
+                    "out of memory with %d tokens in a batch; going on with %d", end - start, self.slice_tokens
+                )
+                if torch.cuda.is_available():
+                    torch.cuda.empty_cache()
+
+    def _compute(self, start: int, end: int, wanted: Sequence[Ints]) -> tuple[Tensor, list[KeysValues]]:
+        tree = self._tree
+        path = self._ancestors(start, end)
+        reached = [indices[indices < end] for indices in wanted]
+        keep = np.unique(np.concatenate([path, *reached]))
+        batch = Slice(tree, start, end, self._held, self._cache, keep)
+        hidden = self._core.hidden(tree.tokens[start:end], tree.positions[start:end], batch)
+        out = [_select(batch.kept, keep, indices) for indices in reached]
+        self._cache = batch.kept if len(path) == len(keep) else _select(batch.kept, keep, path)
+        self._held, self.at = path, end
+        self._accounting.computed_tokens += end - start
+        return hidden, out
+
+    def _ancestors(self, start: int, end: int) -> Ints:
+        """The path to token ``end``: what later slices may still attend to."""
+        there = np.concatenate([self._held, np.arange(start, end)])
+        return there[self._tree.ends[there] > end] if end < len(self._tree) else there[:0]
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """A GPU has an exception for it; the CPU's allocator only says so."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _select(kept: KeysValues, there: Ints, indices: Ints) -> KeysValues:
+    at = torch.from_numpy(np.searchsorted(there, indices))
+    return {
+        layer: (key.index_select(1, at.to(key.device)), value.index_select(1, at.to(value.device)))
+        for layer, (key, value) in kept.items()
+    }
