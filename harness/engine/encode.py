@@ -7,7 +7,9 @@ context alone ends, and an empty context becomes the prefix token.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 Tokens = NDArray[np.int64]
 _BATCH = 512
+_CHECKED = 32
 
 
 class Encoder:
@@ -34,6 +37,9 @@ class Encoder:
             special: add special tokens; None leaves it to the tokenizer and ``add_bos_token``.
             bos: with ``special`` None, a text that starts with this gets no special tokens.
         """
+        return {text: encoded.tokens for text, encoded in self._encode(texts, special, bos).items()}
+
+    def _encode(self, texts: Iterable[str], special: bool | None, bos: str | None) -> dict[str, _Encoded]:
         if special is None:
             special = self._lm.add_bos_token
         plain: list[str] = []
@@ -42,13 +48,15 @@ class Encoder:
             (plain if has_bos_prefix(text, bos) else own).append(text)
         return {**self._batches(plain, False), **self._batches(own, special)}
 
-    def _batches(self, texts: list[str], special: bool | None) -> dict[str, Tokens]:
+    def _batches(self, texts: list[str], special: bool | None) -> dict[str, _Encoded]:
         settings = {} if special is None else {"add_special_tokens": special}
-        out: dict[str, Tokens] = {}
+        out: dict[str, _Encoded] = {}
         for at in range(0, len(texts), _BATCH):
             batch = texts[at : at + _BATCH]
-            for text, ids in zip(batch, self._tokenizer(batch, **settings)["input_ids"], strict=True):
-                out[text] = np.asarray(ids, dtype=np.int64)
+            encoded = self._tokenizer(batch, **settings)
+            rules = encoded.encodings or [None] * len(batch)
+            for text, ids, rule in zip(batch, encoded["input_ids"], rules, strict=True):
+                out[text] = _Encoded(np.asarray(ids, dtype=np.int64), *_seam(text, rule))
         return out
 
     def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Tokens, int]]:
@@ -60,15 +68,16 @@ class Encoder:
         prefix = self._lm.prefix_token_id
         bos = self._tokenizer.decode(prefix)
         split = [_move_spaces(*pair) for pair in pairs]
-        contexts = self.encode((c for c, _ in split if c), bos=bos)
-        wholes = self.encode((c + t for c, t in split if c), bos=bos)
+        contexts = self._encode((c for c, _ in split if c), None, bos)
+        wholes = self._wholes([(c, t) for c, t in split if c], contexts, bos)
         alone = self.encode((t for c, t in split if not c), special=False)
         out: list[tuple[Tokens, int]] = []
         for context, target in split:
             if context:
-                whole, n = wholes[context + target], len(contexts[context])
+                own = contexts[context].tokens
+                rest = wholes[context, target][len(own) :]
                 # Merges across the border can make the whole shorter; `HFLM` keeps the context's own tokens.
-                out.append((np.concatenate([contexts[context], whole[n:]]), max(0, len(whole) - n)))
+                out.append((np.concatenate([own, rest]), len(rest)))
             else:
                 ids = alone[target]
                 # A continuation that starts with the prefix token gives it away as context.
@@ -76,6 +85,80 @@ class Encoder:
                 whole = ids if given else np.concatenate([[prefix], ids])
                 out.append((whole, len(ids) - given))
         return out
+
+    def _wholes(
+        self, pairs: Sequence[tuple[str, str]], contexts: dict[str, _Encoded], bos: str
+    ) -> dict[tuple[str, str], Tokens]:
+        """Tokens of context and continuation together, without encoding the context again if that is safe."""
+        distinct = list(dict.fromkeys(pairs))
+        if not self._splits_locally():
+            encoded = self.encode((c + t for c, t in distinct), bos=bos)
+            return {(c, t): encoded[c + t] for c, t in distinct}
+        tails = self.encode((c[contexts[c].char :] + t for c, t in distinct), special=False)
+        joined = {}
+        for c, t in distinct:
+            ours = contexts[c]
+            joined[c, t] = np.concatenate([ours.tokens[: ours.token], tails[c[ours.char :] + t]])
+        # Not on trust: some are encoded whole, and one that differs sends all of them the long way.
+        sample = distinct[:: max(1, len(distinct) // _CHECKED)]
+        whole = self.encode((c + t for c, t in sample), bos=bos)
+        if all(np.array_equal(joined[c, t], whole[c + t]) for c, t in sample):
+            return joined
+        encoded = self.encode((c + t for c, t in distinct), bos=bos)
+        return {(c, t): encoded[c + t] for c, t in distinct}
+
+    def _splits_locally(self) -> bool:
+        """The tokenizer cuts a text into words by a rule that looks a character ahead and never back.
+
+        Then tokens of all words but the last two of a context are the same whatever follows. True of
+        byte-level tokenizers (GPT-2's kind) without a normalizer; others get the long way.
+        """
+        backend = getattr(self._tokenizer, "backend_tokenizer", None)
+        if backend is None or backend.normalizer is not None or backend.pre_tokenizer is None:
+            return False
+        rules = json.loads(backend.to_str())["pre_tokenizer"]
+        parts = rules["pretokenizers"] if rules["type"] == "Sequence" else [rules]
+        return all(
+            (part["type"] == "ByteLevel" and not part["add_prefix_space"])
+            or (part["type"] == "Split" and "(?<" not in str(part["pattern"]))
+            or part["type"] == "Digits"
+            for part in parts
+        )
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """Tokens of a text, and where its last two words start.
+
+    Attributes:
+        tokens: token ids.
+        token: first token of the last two words; 0 where words are not known.
+        char: its first character.
+    """
+
+    tokens: Tokens
+    token: int
+    char: int
+
+
+def _seam(text: str, encoding: Any) -> tuple[int, int]:
+    """First token of the last two words of an encoding, and its first character.
+
+    Some tokenizers leave the space before a word out of its token's place in the text, so the seam is put
+    behind a word that does not end in a space.
+    """
+    if encoding is None:
+        return 0, 0
+    words, offsets = encoding.word_ids, encoding.offsets
+    last: set[int | None] = set()
+    for at in range(len(words) - 1, -1, -1):
+        if words[at] is None:
+            break
+        char = offsets[at][1]
+        if words[at] not in last and len(last) >= 2 and not text[char - 1].isspace():
+            return at + 1, char
+        last.add(words[at])
+    return 0, 0
 
 
 def _move_spaces(context: str, target: str) -> tuple[str, str]:

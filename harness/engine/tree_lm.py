@@ -57,11 +57,13 @@ class TreeLM(ResidentLM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding gives it."""
+        return self._score(self.plan_of(requests), disable_tqdm)
+
+    def plan_of(self, requests: Sequence[Instance]) -> ScoringPlan:
+        """What scoring these requests takes; made once for all variants of the base."""
         pairs = [request.args for request in requests]
-        plan = self._plans.get(
-            ("loglikelihood", self.max_length), pairs, lambda: self._plan(self._encoder.pairs(pairs))
-        )
-        return self._score(plan, disable_tqdm)
+        kind = "loglikelihood", self.max_length
+        return self._plans.get(kind, pairs, lambda: self._plan(self._encoder.pairs(pairs)))
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts, in windows of the context's length."""
@@ -157,12 +159,7 @@ class TreeLM(ResidentLM):
     def _generate(self, texts: list[TextRequest], sampling: Sampling, quiet: bool) -> list[str]:
         for text in texts:
             self._count_prompt(len(text.prompt), text.limit, text.lowered)
-        fitting = [replace(t, prompt=t.prompt[-(self.max_length - t.limit) :]) for t in texts]
-        with Progress("generating", self._total(fitting), len(texts), quiet) as progress:
-            generator = Generator(
-                self._core, self.tokenizer, sampling, self._ends(), self.settings, self.accounting, progress
-            )
-            answers = generator.run(fitting)
+        answers = self.generate(texts, sampling, quiet)
         decoded = [
             postprocess_generated_text(self.tok_decode(tokens), list(text.stops), None)
             for tokens, text in zip(answers, texts, strict=True)
@@ -170,6 +167,15 @@ class TreeLM(ResidentLM):
         encoded = self._encoder.encode(decoded)
         self.accounting.generated_tokens += sum(len(encoded[text]) for text in decoded)
         return decoded
+
+    def generate(self, texts: Sequence[TextRequest], sampling: Sampling, quiet: bool = False) -> list[list[int]]:
+        """Tokens of each text, with the one that ended it; prompts that do not fit are cut on the left."""
+        fitting = [replace(t, prompt=t.prompt[-(self.max_length - t.limit) :]) for t in texts]
+        with Progress("generating", self._total(fitting), len(texts), quiet) as progress:
+            generator = Generator(
+                self._core, self.tokenizer, sampling, self._ends(), self.settings, self.accounting, progress
+            )
+            return generator.run(fitting)
 
     def _total(self, texts: list[TextRequest]) -> int:
         """Tokens to compute if no text ends before its limit."""

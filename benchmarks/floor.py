@@ -1,0 +1,66 @@
+"""The least work that answers a set of requests, and the rate at which this machine multiplies matrices."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from harness.engine.scoring import ScoringPlan
+from harness.engine.tree import PrefixTree
+
+SIZE = 1024
+
+
+def matrix_rate(dtype: torch.dtype, repeats: int = 25) -> float:
+    """FLOP/s of a square product, median of many: what the hardware does when nothing is in its way."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a, b = torch.randn(SIZE, SIZE, device=device, dtype=dtype), torch.randn(SIZE, SIZE, device=device, dtype=dtype)
+    times = []
+    for _ in range(repeats + 3):
+        if device == "cuda":
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        torch.mm(a, b)
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return 2 * SIZE**3 / sorted(times[3:])[repeats // 2]
+
+
+class Floor:
+    """FLOPs of one model: products with weights, attention to what a token sees, head rows."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        config = model.config
+        head = model.get_output_embeddings()
+        inner = [m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
+        self._token = 2 * sum(inner)
+        self._head = 2 * head.weight.numel()
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        # Scores and weighted values, two products of heads x head_size for each visible token.
+        self._pair = 4 * config.num_hidden_layers * config.num_attention_heads * size
+
+    def scoring(self, plan: ScoringPlan) -> float:
+        """FLOPs of the tree's tokens and of the rows that are read."""
+        return self._tokens(plan.tree.positions) + self._head * len(plan.rows)
+
+    def generation(self, prompts: list[list[int]], texts: list[int]) -> float:
+        """FLOPs of the distinct tokens of the prompts and of every generated token.
+
+        Args:
+            prompts: tokens of each prompt, once for each of its texts.
+            texts: tokens generated for each.
+        """
+        tree = PrefixTree.of(prompts)
+        total = self._tokens(tree.positions) + self._head * sum(texts)
+        for prompt, n in zip(prompts, texts, strict=True):
+            # The last token of a text is never fed back.
+            total += sum(self._token + self._pair * (len(prompt) + i + 1) for i in range(n - 1))
+        return total
+
+    def _tokens(self, positions: object) -> float:
+        at = torch.as_tensor(positions, dtype=torch.float64)
+        return float(self._token * len(at) + self._pair * (at + 1).sum())
