@@ -60,13 +60,13 @@ WORKLOADS = {
         None,
         "MMLU, 5 shots, all documents of four subjects",
     ),
-    "arc_challenge_25shot": Workload("arc_challenge", "lab_arc", {"num_fewshot": 25}, 40, "ARC-Challenge, 25 shots"),
-    "arc_easy_0shot": Workload("arc_easy", "lab_arc", {}, 400, "ARC-Easy, no shots"),
-    "blimp": Workload("blimp", "ioi", {}, 400, "BLiMP pairs, two paradigms (lab: IOI pairs)"),
-    "gsm8k_5shot": Workload("gsm8k", "lab_gsm8k", {}, 64, "GSM8K, 5 shots drawn for each document"),
-    "humaneval": Workload("humaneval", "lab_humaneval", {}, 64, "HumanEval, greedy"),
+    "arc_challenge_25shot": Workload("arc_challenge", "lab_arc", {"num_fewshot": 25}, 32, "ARC-Challenge, 25 shots"),
+    "arc_easy_0shot": Workload("arc_easy", "lab_arc", {}, 300, "ARC-Easy, no shots"),
+    "blimp": Workload("blimp", "ioi", {}, 150, "BLiMP pairs, two paradigms (lab: IOI pairs)"),
+    "gsm8k_5shot": Workload("gsm8k", "lab_gsm8k", {}, 48, "GSM8K, 5 shots drawn for each document"),
+    "humaneval": Workload("humaneval", "lab_humaneval", {}, 48, "HumanEval, greedy"),
     "self_consistency_8": Workload(
-        "gsm8k_cot", "lab_gsm8k", {"repeats": 8, "generation": SAMPLED}, 12, "GSM8K, 8 fixed shots, 8 samples each"
+        "gsm8k_cot", "lab_gsm8k", {"repeats": 8, "generation": SAMPLED}, 8, "GSM8K, 8 fixed shots, 8 samples each"
     ),
 }
 

@@ -16,6 +16,8 @@ import numpy as np
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import has_bos_prefix
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
 
 Tokens = NDArray[np.int64]
 _BATCH = 512
@@ -111,12 +113,15 @@ class Encoder:
         """The tokenizer cuts a text into words by a rule that looks a character ahead and never back.
 
         Then tokens of all words but the last two of a context are the same whatever follows. True of
-        byte-level tokenizers (GPT-2's kind) without a normalizer; others get the long way.
+        byte-level tokenizers (GPT-2's kind), with Unicode's NFC or no normalizer; others get the long way.
         """
         backend = getattr(self._tokenizer, "backend_tokenizer", None)
-        if backend is None or backend.normalizer is not None or backend.pre_tokenizer is None:
+        if backend is None or backend.pre_tokenizer is None:
             return False
-        rules = json.loads(backend.to_str())["pre_tokenizer"]
+        rules = _rules(backend)
+        if rules["normalizer"] not in (None, {"type": "NFC"}):
+            return False
+        rules = rules["pre_tokenizer"]
         parts = rules["pretokenizers"] if rules["type"] == "Sequence" else [rules]
         return all(
             (part["type"] == "ByteLevel" and not part["add_prefix_space"])
@@ -141,11 +146,20 @@ class _Encoded:
     char: int
 
 
+def _rules(backend: Any) -> dict[str, Any]:
+    """How a tokenizer cuts texts, without its vocabulary."""
+    bare = Tokenizer(BPE())
+    if backend.normalizer is not None:
+        bare.normalizer = backend.normalizer
+    bare.pre_tokenizer = backend.pre_tokenizer
+    return json.loads(bare.to_str())
+
+
 def _seam(text: str, encoding: Any) -> tuple[int, int]:
     """First token of the last two words of an encoding, and its first character.
 
-    Some tokenizers leave the space before a word out of its token's place in the text, so the seam is put
-    behind a word that does not end in a space.
+    Some tokenizers leave the space before a word out of its token's place in the text, and a normalizer
+    may join an accent to the letter before it: the seam is put between ASCII characters, behind no space.
     """
     if encoding is None:
         return 0, 0
@@ -155,7 +169,8 @@ def _seam(text: str, encoding: Any) -> tuple[int, int]:
         if words[at] is None:
             break
         char = offsets[at][1]
-        if words[at] not in last and len(last) >= 2 and not text[char - 1].isspace():
+        around = text[char - 1 : char + 1]
+        if words[at] not in last and len(last) >= 2 and around.isascii() and not around[0].isspace():
             return at + 1, char
         last.add(words[at])
     return 0, 0
