@@ -16,3 +16,13 @@ def test_gsm8k_cot(cell):
 @pytest.mark.task("lab_gsm8k")
 def test_lab_gsm8k(cell):
     cell.run()
+
+
+@pytest.mark.task("gsm8k_self_consistency")
+def test_gsm8k_self_consistency(cell):
+    cell.run()
+
+
+@pytest.mark.task("lab_gsm8k_self_consistency")
+def test_lab_gsm8k_self_consistency(cell):
+    cell.run()

@@ -109,14 +109,8 @@ class Generator:
     def _places(self, requests: Sequence[TextRequest]) -> int:
         """Lanes that fit into the cache's budget if every text grew to its limit."""
         longest = max(len(r.prompt) + r.limit for r in requests)
-        need = longest * self._core.token_bytes()
-        budget = self._settings.cache_mb << 20
-        if need > budget:
-            raise ValueError(
-                f"runtime.cache_mb={self._settings.cache_mb} cannot hold one text of {longest} tokens, which takes "
-                f"{need / 2**20:.0f} MiB of keys and values; raise it, or lower max_gen_toks or runtime.max_length"
-            )
-        return max(1, min(self._settings.batch_size, budget // need, len(requests)))
+        need = self._core.check_budget(longest, self._settings.cache_mb, "one text")
+        return max(1, min(self._settings.batch_size, (self._settings.cache_mb << 20) // need, len(requests)))
 
     def _round(self, todo: list[int], places: int) -> None:
         supply = Supply(

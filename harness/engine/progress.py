@@ -16,12 +16,13 @@ class Progress:
     Args:
         what: what is being done, shown in front.
         tokens: tokens to compute, or at most to compute.
-        documents: requests to answer.
+        documents: documents (or texts) to do.
+        unit: what they are called.
         disabled: show nothing; also where ``TQDM_DISABLE`` is set.
     """
 
-    def __init__(self, what: str, tokens: int, documents: int, disabled: bool = False) -> None:
-        self._documents, self._done = documents, 0
+    def __init__(self, what: str, tokens: int, documents: int, unit: str = "documents", disabled: bool = False) -> None:
+        self._documents, self._done, self._unit = documents, 0, unit
         self._started, self._tokens = time.monotonic(), 0
         self._bar = tqdm(
             total=tokens,
@@ -51,7 +52,7 @@ class Progress:
             self._bar.total -= tokens
 
     def _show(self) -> None:
-        self._bar.set_postfix_str(f"{min(self._done, self._documents)}/{self._documents} requests", refresh=False)
+        self._bar.set_postfix_str(f"{min(self._done, self._documents)}/{self._documents} {self._unit}", refresh=False)
 
     def __enter__(self) -> Progress:
         return self

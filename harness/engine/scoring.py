@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from harness.engine.accounting import Accounting
 from harness.engine.progress import Progress
+from harness.engine.settings import EngineSettings
 from harness.engine.tree import Ints, PrefixTree
 from harness.engine.walk import Core, Walk
 
@@ -87,10 +88,16 @@ def _tail(tree: PrefixTree, last: int, n: int) -> Ints:
 
 
 def score(
-    core: Core, plan: ScoringPlan, slice_tokens: int, accounting: Accounting, progress: Progress
+    core: Core, plan: ScoringPlan, settings: EngineSettings, accounting: Accounting, progress: Progress
 ) -> list[tuple[float, bool]]:
-    """Log-likelihood of each request and whether greedy decoding would have given it."""
-    walk = Walk(core, plan.tree, slice_tokens, accounting)
+    """Log-likelihood of each request and whether greedy decoding would have given it.
+
+    Raises:
+        ValueError: if the cache's budget cannot hold the longest request.
+    """
+    # Held at the end of a slice: the path that led to it, and the one to what comes next.
+    core.check_budget(2 * int(plan.tree.positions.max() + 1), settings.cache_mb, "two paths")
+    walk = Walk(core, plan.tree, settings.batch_tokens, accounting)
     values: list[NDArray[np.float64]] = []
     with core.running():
         while walk.at < len(plan.tree):

@@ -57,7 +57,10 @@ class TreeLM(ResidentLM):
 
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding gives it."""
-        return self._score(self.plan_of(requests), disable_tqdm)
+        if not requests:
+            return []
+        documents = len({(request.task_name, request.doc_id) for request in requests})
+        return self._score(self.plan_of(requests), documents, disable_tqdm)
 
     def plan_of(self, requests: Sequence[Instance]) -> ScoringPlan:
         """What scoring these requests takes; made once for all variants of the base."""
@@ -68,7 +71,7 @@ class TreeLM(ResidentLM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts, in windows of the context's length."""
         windows, bounds = self._windows([text for (text,) in (request.args for request in requests)])
-        answers = self._score(self._plan(windows), disable_tqdm) if windows else []
+        answers = self._score(self._plan(windows), len(requests), disable_tqdm) if windows else []
         return [sum(value for value, _ in answers[a:b]) for a, b in pairwise(bounds)]
 
     def _windows(self, texts: Sequence[str]) -> tuple[list[tuple[Tokens, int]], list[int]]:
@@ -102,12 +105,12 @@ class TreeLM(ResidentLM):
                 )
         return ScoringPlan.of(requests, self.max_length)
 
-    def _score(self, plan: ScoringPlan, quiet: bool) -> list[tuple[float, bool]]:
+    def _score(self, plan: ScoringPlan, documents: int, quiet: bool) -> list[tuple[float, bool]]:
         self.accounting.requests += len(plan.bounds) - 1
         self.accounting.prompt_tokens += plan.tokens
         self.accounting.clipped_prompts += plan.clipped
-        with Progress("scoring", len(plan.tree), len(plan.bounds) - 1, quiet) as progress:
-            answers = score(self._core, plan, self.settings.batch_tokens, self.accounting, progress)
+        with Progress("scoring", len(plan.tree), documents, "documents", quiet) as progress:
+            answers = score(self._core, plan, self.settings, self.accounting, progress)
         self.accounting.not_finite += sum(not np.isfinite(value) for value, _ in answers)
         return answers
 
@@ -171,7 +174,7 @@ class TreeLM(ResidentLM):
     def generate(self, texts: Sequence[TextRequest], sampling: Sampling, quiet: bool = False) -> list[list[int]]:
         """Tokens of each text, with the one that ended it; prompts that do not fit are cut on the left."""
         fitting = [replace(t, prompt=t.prompt[-(self.max_length - t.limit) :]) for t in texts]
-        with Progress("generating", self._total(fitting), len(texts), quiet) as progress:
+        with Progress("generating", self._total(fitting), len(texts), "texts", quiet) as progress:
             generator = Generator(
                 self._core, self.tokenizer, sampling, self._ends(), self.settings, self.accounting, progress
             )

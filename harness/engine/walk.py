@@ -53,6 +53,20 @@ class Core:
         logits = torch.mm(head.weight, hidden.T).T
         return logits if head.bias is None else logits + head.bias
 
+    def check_budget(self, tokens: int, cache_mb: int, what: str) -> int:
+        """Bytes of keys and values of so many tokens.
+
+        Raises:
+            ValueError: if the budget cannot hold them.
+        """
+        need = tokens * self.token_bytes()
+        if need > cache_mb << 20:
+            raise ValueError(
+                f"runtime.cache_mb={cache_mb} cannot hold {what} of {tokens} tokens, which takes "
+                f"{need / 2**20:.1f} MiB of keys and values; raise it, or lower runtime.max_length"
+            )
+        return need
+
     def token_bytes(self) -> int:
         """Bytes of one token's keys and values in all layers."""
         config = self.model.config

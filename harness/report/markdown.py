@@ -189,6 +189,11 @@ def _footer(table: Table) -> list[str]:
         made_by = json.dumps(settings, default=str)
         lines.append(f"- {row.model} `{row.variant}`: patch {entry.identity['patch'][:16]}, {made_by}{donors}")
     warned = [f"- ⚠ {r.name}: {'; '.join(r.problems)}" for r in results if r.problems]
+    warned += [
+        f"- ⚠ {r.name}: {r.counts['timed_out']} texts were ended by the deadline of {r.identity['deadline']} s"
+        for r in results
+        if r.counts.get("timed_out")
+    ]
     unpaired = [
         f"- {e.result.name}: {e.pairing.unpaired} documents do not pair with `{table.baseline}`"
         for row in table.rows

@@ -139,10 +139,16 @@ def test_progress_names_documents_speed_and_time_left(capsys, monkeypatch):
     _, ours = both(speaking("llama"))
     ours.loglikelihood(REQUESTS)
     shown = capsys.readouterr().err
-    assert f"{len(REQUESTS)}/{len(REQUESTS)} requests" in shown
+    assert f"{len(REQUESTS)}/{len(REQUESTS)} documents" in shown
     assert "tokens/s" in shown and "left" in shown
     ours.loglikelihood(REQUESTS, disable_tqdm=True)
-    assert "requests" not in capsys.readouterr().err
+    assert "documents" not in capsys.readouterr().err
+
+
+def test_a_cache_too_small_for_the_longest_request_is_an_error_with_the_remedy():
+    _, ours = both(speaking("llama", num_hidden_layers=80), cache_mb=1)
+    with pytest.raises(ValueError, match=r"runtime.cache_mb=1 cannot hold two paths of \d+ tokens.*raise it"):
+        ours.loglikelihood(REQUESTS)
 
 
 def test_nothing_is_logged_where_all_is_well(caplog):
