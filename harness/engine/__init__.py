@@ -2,8 +2,10 @@
 
 from harness.engine.accounting import Accounting
 from harness.engine.choose import ENGINES, engine_of, open_engine, why_not_tree
+from harness.engine.generation import TextRequest
 from harness.engine.hf import ResidentLM
 from harness.engine.plans import Plans
+from harness.engine.sampling import Sampling
 from harness.engine.settings import EngineSettings
 from harness.engine.tree_lm import TreeLM
 
@@ -13,6 +15,8 @@ __all__ = [
     "EngineSettings",
     "Plans",
     "ResidentLM",
+    "Sampling",
+    "TextRequest",
     "TreeLM",
     "engine_of",
     "open_engine",

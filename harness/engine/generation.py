@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -120,13 +121,14 @@ class Generator:
         self._texts, waiting = [], list[tuple[int, Ready]]()
         while waiting or supply.left or self._texts:
             free = lanes.places - len(lanes)
-            if (waiting or supply.left) and (not self._texts or free >= self._settings.refill * lanes.places > 0):
+            enough = max(1, math.ceil(self._settings.refill * lanes.places))
+            if (waiting or supply.left) and free >= enough:
                 if not waiting:
                     waiting = self._prefill(supply, free, todo)
                 self._admit(lanes, waiting[:free])
                 waiting = waiting[free:]
-            elif not self._step(lanes):
-                lanes.places = max(1, len(lanes))
+            else:
+                self._step(lanes)
 
     def _prefill(self, supply: Supply, free: int, todo: list[int]) -> list[tuple[int, Ready]]:
         """Computes prompts for the places that are free."""
@@ -153,8 +155,8 @@ class Generator:
             seen[torch.from_numpy(asked.prompt)] = True
         return _Text(request, asked.limit, asked.stops, uniforms, seen, time.monotonic())
 
-    def _step(self, lanes: Lanes) -> bool:
-        """One token for every lane; False if memory ran out and half of the lanes were given up for now."""
+    def _step(self, lanes: Lanes) -> None:
+        """One token for every lane; if memory runs out, half of the lanes are given up for now."""
         last = np.array([text.tokens[-1] for text in self._texts], dtype=np.int64)
         try:
             lanes.prepare()
@@ -166,9 +168,9 @@ class Generator:
             lanes.advance()
             self._accounting.computed_tokens += len(last)
             self._take(lanes, hidden, 0)
-            return True
+            return
+        # Outside the handler, whose traceback would keep the step's tensors alive.
         self._give_up_half(lanes)
-        return False
 
     def _give_up_half(self, lanes: Lanes) -> None:
         half = len(lanes) // 2
@@ -176,6 +178,7 @@ class Generator:
         logger.warning("out of memory with %d texts side by side; going on with %d", len(lanes), half)
         self._postponed += [text.request for text in self._texts[half:]]
         lanes.keep(list(range(half)))
+        lanes.shrink()
         self._texts = self._texts[:half]
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -116,6 +116,14 @@ class Lanes:
         self._changed()
         return order
 
+    def shrink(self) -> None:
+        """Gives up the places that are free, and their memory."""
+        self.places = len(self)
+        for layer, (key, value) in self._own.items():
+            self._own[layer] = key[: self.places].clone(), value
+            self._own[layer] = self._own[layer][0], value[: self.places].clone()
+        self._positions = self._positions[: self.places]
+
     def prepare(self) -> None:
         """Makes room for one token in every lane; called before each step."""
         self._reserve(max(self._lengths) + 1)

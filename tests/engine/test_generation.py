@@ -54,6 +54,27 @@ def test_lanes_that_end_leave_no_gap_and_no_trace():
     assert both(model, batch_size=3, refill=0.3)[1].generate_until(wanted) == expected
 
 
+def test_refill_at_once_takes_fewer_steps_than_waiting_for_all(monkeypatch):
+    model, steps = speaking("llama"), []
+    plain = generation.Lanes.advance
+    monkeypatch.setattr(generation.Lanes, "advance", lambda self: (steps.append(len(self)), plain(self))[1])
+    wanted = [t for n in (1, 9, 3, 14, 2, 7, 12, 4) for t in texts(PROMPTS[:1], max_gen_toks=n)]
+    taken = {}
+    for refill in (0.0, 1.0):
+        steps.clear()
+        both(model, batch_size=3, refill=refill)[1].generate_until(wanted)
+        taken[refill] = len(steps)
+    total = sum(n - 1 for n in (1, 9, 3, 14, 2, 7, 12, 4))
+    assert (
+        total / 3 <= taken[0.0] < taken[1.0] == sum(max(group) - 1 for group in _waves((1, 9, 3, 14, 2, 7, 12, 4), 3))
+    )
+
+
+def _waves(lengths, places):
+    """Waiting for all: each wave lasts as long as its longest text."""
+    return [lengths[i : i + places] for i in range(0, len(lengths), places)]
+
+
 def test_shared_prompts_are_computed_once():
     _, ours = both(speaking("llama"), batch_size=8)
     ours.generate_until(texts(PROMPTS[:1], repeats=8, max_gen_toks=1, **SAMPLED))

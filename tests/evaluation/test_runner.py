@@ -33,6 +33,8 @@ def cell(tmp_path, *overrides):
         "task.max_gen_toks=50",
         "model=lab-reasoner",
         "sandbox.seconds=9",
+        "engine=hf",
+        "runtime.deadline=30",
     ],
 )
 def test_identity_sees(tmp_path, override):
@@ -53,6 +55,47 @@ def test_identity_is_the_same_in_another_process_and_for_another_batch_size(tmp_
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1]
     assert cell(tmp_path, "tasks=[lab_humaneval]").digest == there
+
+
+@pytest.mark.parametrize("task", ["lab_gsm8k", "lab_math", "lab_humaneval", "lab_arc", "lab_mmlu", "ioi"])
+def test_engine_and_lm_eval_give_the_same_outcomes(tmp_path, task):
+    """Every document of twenty: the same text, or log-likelihoods within 1e-4; the same metrics."""
+    found = {}
+    for engine in ("tree", "hf"):
+        made = bench(tmp_path / engine, f"tasks=[{task}]", "limit=20", f"engine={engine}", "variants=[mlp_merged]")
+        result = made.evaluate(made.grid.cells[0]).result
+        found[engine] = made.store.outcomes(result.name)
+        assert result.identity["backend"] == engine
+    for ours, theirs in zip(found["tree"], found["hf"], strict=True):
+        assert (ours.document, ours.response) == (theirs.document, theirs.response)
+        assert ours.metrics == pytest.approx(theirs.metrics, abs=1e-4)
+        if ours.response is None:
+            values = [float(v) for v, _ in ours.prediction]
+            assert values == pytest.approx([float(v) for v, _ in theirs.prediction], abs=1e-4)
+
+
+def test_self_consistency_samples_share_their_prompt_and_repeat(tmp_path):
+    made = bench(tmp_path, "tasks=[lab_gsm8k_self_consistency]", "limit=6", "fresh=true")
+    first, second = (made.evaluate(made.grid.cells[0]).result for _ in range(2))
+    outcomes = made.store.outcomes(second.name)
+    assert {o.filter for o in outcomes} == {"score-first", "maj@8"}
+    assert all(len(o.response[0]) == 8 for o in outcomes)
+    assert first.scores == second.scores
+    assert first.counts["requests"] == 48
+    other = bench(tmp_path / "other", "tasks=[lab_gsm8k_self_consistency]", "limit=6", "runtime.batch_size=5")
+    assert other.evaluate(other.grid.cells[0]).result.scores == first.scores
+    assert [o.response for o in other.store.outcomes(first.name)] == [o.response for o in outcomes]
+
+
+def test_variants_of_a_base_share_prompts_and_plans(tmp_path):
+    made = bench(tmp_path, "tasks=[ioi,lab_gsm8k]", "variants=[base,oproj_zeroed,mlp_merged]")
+    for cell in made.grid.cells:
+        made.evaluate(cell)
+    assert made._plans.made == 2
+    hashes = {str(c.name.task): set() for c in made.grid.cells}
+    for cell in made.grid.cells:
+        hashes[str(cell.name.task)].add(tuple(o.prompt_hash for o in made.store.outcomes(cell.name)))
+    assert {len(h) for h in hashes.values()} == {1}, "all variants were asked in the same words"
 
 
 def test_generation_with_nan_is_counted_and_fails_the_cell(tmp_path):
