@@ -30,6 +30,7 @@ from benchmarks.workloads import RANDOM, WORKLOADS, load_model, requests_of
 from harness.config.compose import compose_model
 from harness.config.paths import LAB_WEIGHTS
 from harness.engine import EngineSettings, ResidentLM, TreeLM
+from harness.engine.tree import PrefixTree
 
 # Both get the harness's own default. The peer scores faster in smaller batches on a CPU (less memory to
 # fill with logits), so there it runs a second time at the best of these.
@@ -204,7 +205,9 @@ def _floor(lm: TreeLM, model: Any, requests: list[Instance]) -> dict[str, Any]:
         return {"floor_flops": floor.scoring(plan), "distinct": len(plan.tree)}
     assert isinstance(lm, Watched)
     flops = floor.generation(lm.prompts, lm.lengths)
-    return {"floor_flops": flops, "distinct": None}
+    # The last token of a text is never fed back.
+    distinct = len(PrefixTree.of(lm.prompts)) + sum(lm.lengths) - len(lm.lengths)
+    return {"floor_flops": flops, "distinct": distinct}
 
 
 def _by_document(requests: list[Instance], answers: list[Any]) -> list[list[Any]]:

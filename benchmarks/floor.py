@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from harness.engine.scoring import ScoringPlan
 from harness.engine.tree import PrefixTree
 
-SIZE = 1024
+SIZE = 8192 if torch.cuda.is_available() else 1024
 
 
 def matrix_rate(dtype: torch.dtype, repeats: int = 25) -> float:
@@ -36,8 +36,11 @@ class Floor:
     def __init__(self, model: PreTrainedModel) -> None:
         config = model.config
         head = model.get_output_embeddings()
-        inner = [m.weight.numel() for m in model.modules() if isinstance(m, nn.Linear) and m is not head]
-        self._token = 2 * sum(inner)
+        # By shape, not by type: GPT-2's projections are no nn.Linear.
+        outside = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding) or m is head}
+        inner = sum(p.numel() for p in model.parameters() if p.dim() == 2 and id(p) not in outside)
+        assert inner > 0, "a model without matrices"
+        self._token = 2 * inner
         self._head = 2 * head.weight.numel()
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         # Scores and weighted values, two products of heads x head_size for each visible token.

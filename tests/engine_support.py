@@ -51,3 +51,18 @@ PROMPTS = [
     "def f(x):\n    return",
     "A",
 ]
+
+
+def word_beside(others: list[str]) -> tuple[str, int]:
+    """A word of one token that none of these texts holds, and the token."""
+    taken = {token for text in others for token in tokenizer().encode(text)}
+    for token in range(300, len(tokenizer())):
+        word = tokenizer().decode([token])
+        if (
+            token not in taken
+            and word[:1] == " "
+            and word.strip().isalpha()
+            and tokenizer().encode(f"A{word}")[1:] == [token]
+        ):
+            return word, token
+    raise AssertionError("no such word")

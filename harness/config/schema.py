@@ -49,7 +49,7 @@ class RuntimeConfig:
     dtype: str = "float32"
     batch_size: int = 32
     batch_tokens: int = 4096
-    cache_mb: int = 2048
+    cache_mb: int = 8192
     refill: float = 0.25
     deadline: float | None = None
     max_length: int | None = None

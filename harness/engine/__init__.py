@@ -1,7 +1,7 @@
 """The language-model backend under lm-eval: its numbers at a fraction of the work."""
 
 from harness.engine.accounting import Accounting
-from harness.engine.choose import ENGINES, engine_of, open_engine, why_not_tree
+from harness.engine.choose import ENGINES, depends_on_batch, engine_of, open_engine, why_not_tree
 from harness.engine.generation import TextRequest
 from harness.engine.hf import ResidentLM
 from harness.engine.plans import Plans
@@ -18,6 +18,7 @@ __all__ = [
     "Sampling",
     "TextRequest",
     "TreeLM",
+    "depends_on_batch",
     "engine_of",
     "open_engine",
     "why_not_tree",

@@ -99,13 +99,14 @@ def attend_with_lse(
         The output ``[..., queries, head_size]`` in fp32 and the log of the sum of exponentiated
         scores ``[..., queries]``, minus infinity where no key is seen.
     """
-    scores = torch.matmul(query, key.transpose(-1, -2)).float().mul_(scaling)
+    # In fp32 throughout: scores rounded to bf16 are not what a fused kernel would give.
+    scores = torch.matmul(query.float() * scaling, key.float().transpose(-1, -2))
     if mask is not None:
         scores = scores + mask
     lse = scores.logsumexp(dim=-1)
     shift = lse.masked_fill(lse == float("-inf"), 0.0)
     weights = scores.sub_(shift[..., None]).exp_()
-    return torch.matmul(weights.to(value.dtype), value).float(), lse
+    return torch.matmul(weights, value.float()), lse
 
 
 def join(parts: list[tuple[Tensor, Tensor]]) -> Tensor:

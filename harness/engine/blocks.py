@@ -43,6 +43,13 @@ class Block:
     query_positions: Tensor
     key_positions: Tensor
     masks: dict[tuple[object, ...], Tensor] = field(default_factory=dict)
+    places: dict[torch.device, Tensor | slice] = field(default_factory=dict)
+
+    def keys_on(self, device: torch.device) -> Tensor | slice:
+        """``keys`` on a layer's device."""
+        if device not in self.places:
+            self.places[device] = self.keys if isinstance(self.keys, slice) else self.keys.to(device)
+        return self.places[device]
 
     def mask(self, like: Tensor, window: int | None) -> Tensor:
         """Additive mask in the dtype and on the device of ``like``; built once for all layers alike."""
@@ -121,20 +128,40 @@ class Slice:
         if layer in self._cache:
             held_key, held_value = self._cache[layer]
             key, value = torch.cat([held_key, key], dim=1), torch.cat([held_value, value], dim=1)
+        self.kept[layer] = self._keep_of(key), self._keep_of(value)
+        key, value, poisoned = _without_poison(key, value)
         out = torch.empty_like(query)
         for block in self._blocks:
+            chosen = block.keys_on(key.device)
             mask = block.mask(query, window)
             if slopes is not None:
                 mask = mask + slopes[:, None, None] * block.key_positions.to(slopes)
             out[:, block.start : block.stop] = attend(
-                query[:, block.start : block.stop], _pick(key, block.keys), _pick(value, block.keys), mask, scaling
+                query[:, block.start : block.stop], _pick(key, chosen), _pick(value, chosen), mask, scaling
             )
-        self.kept[layer] = _pick(key, self._keep, copy=True), _pick(value, self._keep, copy=True)
+            if poisoned is not None:
+                sees = (poisoned[chosen] & (mask if mask.dim() == 2 else mask[0]).isfinite()).any(dim=-1)
+                out[:, block.start : block.stop][:, sees] = float("nan")
         return out
 
+    def _keep_of(self, tensor: Tensor) -> Tensor:
+        if self._keep.device != tensor.device:
+            self._keep = self._keep.to(tensor.device)
+        return tensor.index_select(1, self._keep)
 
-def _pick(tensor: Tensor, index: Tensor | slice, copy: bool = False) -> Tensor:
+
+def _pick(tensor: Tensor, index: Tensor | slice) -> Tensor:
     """Rows of the middle axis."""
-    if isinstance(index, slice):
-        return tensor[:, index].clone() if copy else tensor[:, index]
-    return tensor.index_select(1, index.to(tensor.device))
+    return tensor[:, index] if isinstance(index, slice) else tensor.index_select(1, index)
+
+
+def _without_poison(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Keys and values with zeros where a token's are not finite, and which tokens these are.
+
+    A masked key has weight 0, but 0 times NaN is NaN: one broken document would break its neighbours.
+    """
+    if (key.sum(dtype=torch.float32) + value.sum(dtype=torch.float32)).isfinite():
+        return key, value, None
+    broken = ~(key.isfinite() & value.isfinite()).all(dim=-1).all(dim=0)
+    hole = broken[None, :, None]
+    return key.masked_fill(hole, 0.0), value.masked_fill(hole, 0.0), broken

@@ -30,6 +30,8 @@ def engine_attention(model: PreTrainedModel) -> Iterator[None]:
     carrier = Carrier()
     backbone = model.base_model
     layers = [module for module in model.modules() if isinstance(module, BloomAttention)]
+    # Accelerate hangs a forward of its own on modules that it has placed.
+    before = [vars(layer).get("forward") for layer in layers]
     for layer in layers:
         layer.forward = partial(_forward, layer, carrier)  # type: ignore[method-assign]
     hook = backbone.register_forward_pre_hook(partial(_remember, carrier), with_kwargs=True)
@@ -37,8 +39,10 @@ def engine_attention(model: PreTrainedModel) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-        for layer in layers:
+        for layer, own in zip(layers, before, strict=True):
             del layer.forward
+            if own is not None:
+                layer.forward = own  # type: ignore[method-assign]
 
 
 def _remember(carrier: Carrier, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness.anatomy import ARCHITECTURES
 from harness.engine.hf import ResidentLM
 from harness.engine.plans import Plans
+from harness.engine.sampling import Sampling
 from harness.engine.settings import EngineSettings
 from harness.engine.tree_lm import TreeLM
 
@@ -50,6 +51,20 @@ def _rope_types(parameters: Mapping[str, Any]) -> set[str]:
 def engine_of(model: PreTrainedModel, asked: str, attn_implementation: str | None = None) -> str:
     """The engine that will run: what was asked for, or ``hf`` where that cannot be."""
     return "hf" if asked == "tree" and why_not_tree(model, attn_implementation) else asked
+
+
+def depends_on_batch(model: PreTrainedModel, engine: str, settings: Mapping[str, Any] | None) -> bool:
+    """Whether texts depend on what shares their batch: where lm-eval's backend draws them.
+
+    Args:
+        model: the model.
+        engine: the engine that will run.
+        settings: generation settings of the task; None if it generates nothing.
+    """
+    if settings is None:
+        return False
+    sampling, _ = Sampling.of(model, settings)
+    return sampling is None or (engine == "hf" and sampling.do_sample)
 
 
 def open_engine(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 
-Tokens = NDArray[np.int64]
+Tokens = NDArray[np.int32]
 _BATCH = 512
 _CHECKED = 32
 
@@ -58,7 +58,7 @@ class Encoder:
             encoded = self._tokenizer(batch, **settings)
             rules = encoded.encodings or [None] * len(batch)
             for text, ids, rule in zip(batch, encoded["input_ids"], rules, strict=True):
-                out[text] = _Encoded(np.asarray(ids, dtype=np.int64), *_seam(text, rule))
+                out[text] = _Encoded(np.asarray(ids, dtype=np.int32), *_seam(text, rule))
         return out
 
     def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[Tokens, int]]:
@@ -84,7 +84,7 @@ class Encoder:
                 ids = alone[target]
                 # A continuation that starts with the prefix token gives it away as context.
                 given = int(len(ids) > 0 and ids[0] == prefix)
-                whole = ids if given else np.concatenate([[prefix], ids])
+                whole = ids if given else np.concatenate([np.array([prefix], dtype=np.int32), ids])
                 out.append((whole, len(ids) - given))
         return out
 
@@ -96,13 +96,17 @@ class Encoder:
         if not self._splits_locally():
             encoded = self.encode((c + t for c, t in distinct), bos=bos)
             return {(c, t): encoded[c + t] for c, t in distinct}
-        tails = self.encode((c[contexts[c].char :] + t for c, t in distinct), special=False)
+        cut = [(c, t) for c, t in distinct if contexts[c].token]
+        tails = self.encode((c[contexts[c].char :] + t for c, t in cut), special=False)
         joined = {}
-        for c, t in distinct:
+        for c, t in cut:
             ours = contexts[c]
             joined[c, t] = np.concatenate([ours.tokens[: ours.token], tails[c[ours.char :] + t]])
+        # Contexts too short for a seam.
+        uncut = self.encode((c + t for c, t in distinct if not contexts[c].token), bos=bos)
+        joined |= {(c, t): uncut[c + t] for c, t in distinct if not contexts[c].token}
         # Not on trust: some are encoded whole, and one that differs sends all of them the long way.
-        sample = distinct[:: max(1, len(distinct) // _CHECKED)]
+        sample = cut[:: max(1, len(cut) // _CHECKED)]
         whole = self.encode((c + t for c, t in sample), bos=bos)
         if all(np.array_equal(joined[c, t], whole[c + t]) for c, t in sample):
             return joined
@@ -125,7 +129,7 @@ class Encoder:
         parts = rules["pretokenizers"] if rules["type"] == "Sequence" else [rules]
         return all(
             (part["type"] == "ByteLevel" and not part["add_prefix_space"])
-            or (part["type"] == "Split" and "(?<" not in str(part["pattern"]))
+            or (part["type"] == "Split" and not any(sign in str(part["pattern"]) for sign in ("(?<", "(?=")))
             or part["type"] == "Digits"
             for part in parts
         )
@@ -137,7 +141,7 @@ class _Encoded:
 
     Attributes:
         tokens: token ids.
-        token: first token of the last two words; 0 where words are not known.
+        token: first token of the last two words; 0 where there is no seam.
         char: its first character.
     """
 

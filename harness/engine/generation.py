@@ -20,8 +20,8 @@ from harness.engine.sampling import Sampling, stream
 from harness.engine.settings import EngineSettings
 from harness.engine.stops import Stops
 from harness.engine.supply import Ready, Supply
-from harness.engine.tree import Ints
-from harness.engine.walk import Core, out_of_memory
+from harness.engine.tree import TokenIds
+from harness.engine.walk import Core, free_memory, out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class TextRequest:
         sample: which sample of the document it is.
     """
 
-    prompt: Ints
+    prompt: TokenIds
     limit: int
     lowered: bool
     stops: tuple[str, ...]
@@ -88,7 +88,6 @@ class Generator:
         self._stops = Stops(tokenizer)
         self._requests: Sequence[TextRequest] = ()
         self._answers: list[list[int]] = []
-        self._postponed: list[int] = []
         self._texts: list[_Text] = []
 
     def run(self, requests: Sequence[TextRequest]) -> list[list[int]]:
@@ -102,15 +101,29 @@ class Generator:
         todo = list(range(len(requests)))
         with self._core.running():
             while todo:
-                self._postponed = []
-                self._round(todo, places)
-                todo, places = sorted(self._postponed), max(1, places // 2)
+                self._try_round(todo, places)
+                # Every text that was finished has tokens; the others start again, with half the places.
+                todo, places = [i for i in todo if not self._answers[i]], max(1, places // 2)
         return self._answers
+
+    def _try_round(self, todo: list[int], places: int) -> None:
+        try:
+            self._round(todo, places)
+            return
+        except RuntimeError as error:
+            if not out_of_memory(error) or places < 2:
+                raise
+        # Outside the handler, whose traceback would keep the round's tensors alive.
+        self._accounting.halved_batches += 1
+        logger.warning("out of memory with %d texts side by side; going on with %d", places, places // 2)
+        free_memory()
 
     def _places(self, requests: Sequence[TextRequest]) -> int:
         """Lanes that fit into the cache's budget if every text grew to its limit."""
         longest = max(len(r.prompt) + r.limit for r in requests)
-        need = self._core.check_budget(longest, self._settings.cache_mb, "one text")
+        # Twice: a prompt is computed before it is copied into its lane.
+        what = "a text, twice while its prompt is copied,"
+        need = self._core.check_budget(2 * longest, self._settings.cache_mb, what)
         return max(1, min(self._settings.batch_size, (self._settings.cache_mb << 20) // need, len(requests)))
 
     def _round(self, todo: list[int], places: int) -> None:
@@ -119,6 +132,7 @@ class Generator:
         )
         lanes = Lanes(places, max(len(self._requests[i].prompt) + self._requests[i].limit for i in todo))
         self._texts, waiting = [], list[tuple[int, Ready]]()
+        self._progress.expect(supply.tokens)
         while waiting or supply.left or self._texts:
             free = lanes.places - len(lanes)
             enough = max(1, math.ceil(self._settings.refill * lanes.places))
@@ -152,7 +166,7 @@ class Generator:
             uniforms = stream(self._settings.seed, asked.document, asked.sample, asked.limit)
         if self._sampling.repetition_penalty != 1.0:
             seen = torch.zeros(self._core.model.config.vocab_size, dtype=torch.bool)
-            seen[torch.from_numpy(asked.prompt)] = True
+            seen[torch.from_numpy(asked.prompt).long()] = True
         return _Text(request, asked.limit, asked.stops, uniforms, seen, time.monotonic())
 
     def _step(self, lanes: Lanes) -> None:
@@ -176,12 +190,10 @@ class Generator:
         half = len(lanes) // 2
         self._accounting.halved_batches += 1
         logger.warning("out of memory with %d texts side by side; going on with %d", len(lanes), half)
-        self._postponed += [text.request for text in self._texts[half:]]
         lanes.keep(list(range(half)))
         lanes.shrink()
         self._texts = self._texts[:half]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        free_memory()
 
     def _take(self, lanes: Lanes, hidden: Tensor, first: int) -> None:
         """Chooses the next token of each text from ``first`` on, and lets those go that have ended."""

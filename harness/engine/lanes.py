@@ -71,6 +71,8 @@ class Lanes:
         self._next: list[int] = []
         self._masks: dict[tuple[object, ...], Tensor] = {}
         self._places_of_step: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._segment_masks: dict[tuple[object, ...], Tensor | None] = {}
+        self._moved: dict[tuple[object, ...], Tensor] = {}
         self._users: list[list[tuple[Segment, Tensor]]] = []
 
     def __len__(self) -> int:
@@ -88,7 +90,9 @@ class Lanes:
         self._reserve(n + 1, prompt.cache)
         for layer, (key, value) in prompt.cache.items():
             own_key, own_value = self._own[layer]
-            own_key[lane, :, :n], own_value[lane, :, :n] = key, value
+            for own, new in ((own_key, key), (own_value, value)):
+                own[lane, :, :n] = new
+                own[lane, :, n:] = 0.0  # what a text before it left there could be NaN, and 0 x NaN is NaN
         self._positions[lane, :n] = torch.from_numpy(prompt.positions)
         self._lengths.append(n)
         self._segments.append(prompt.segments)
@@ -108,7 +112,9 @@ class Lanes:
             order[hole] = source
             n = self._lengths[source]
             for key, value in self._own.values():
-                key[hole, :, :n], value[hole, :, :n] = key[source, :, :n], value[source, :, :n]
+                for own in (key, value):
+                    own[hole, :, :n] = own[source, :, :n]
+                    own[hole, :, n:] = 0.0
             self._positions[hole, :n] = self._positions[source, :n]
         self._lengths = [self._lengths[lane] for lane in order]
         self._segments = [self._segments[lane] for lane in order]
@@ -182,7 +188,7 @@ class Lanes:
         lse = query.new_full(query.shape[:-1], float("-inf"), dtype=torch.float32)
         for segment, users in level:
             key, value = segment.cache[layer]
-            here = users.to(query.device)
+            here = self._on_device(users, query.device)
             asked = query[here].transpose(0, 1).reshape(kv_heads, -1, size)
             mask = self._segment_mask(segment, users, query, window, slopes)
             part, part_lse = attend_with_lse(asked, key, value, scaling, mask)
@@ -208,6 +214,9 @@ class Lanes:
         """Additive mask over a segment, ``[kv_heads or 1, users x group, tokens]``; None if all is seen."""
         _, kv_heads, group, _ = like.shape
         mask: Tensor | None = None
+        known = (id(segment), like.device, window)
+        if slopes is None and known in self._segment_masks:
+            return self._segment_masks[known]
         if window is not None:
             distance = torch.tensor(self._next)[users][:, None] - segment.positions
             hidden = (distance >= window).repeat_interleave(group, dim=0)
@@ -217,7 +226,16 @@ class Lanes:
             bias = slopes.view(kv_heads, group, 1) * segment.positions.to(slopes)
             bias = bias.repeat(1, len(users), 1)
             mask = bias if mask is None else mask + bias
+        else:
+            self._segment_masks[known] = mask
         return mask
+
+    def _on_device(self, users: Tensor, device: torch.device) -> Tensor:
+        """Lanes of a segment on a layer's device, copied there once."""
+        key = (id(users), device)
+        if key not in self._moved:
+            self._moved[key] = users.to(device)
+        return self._moved[key]
 
     def _reserve(self, tokens: int, like: KeysValues | None = None) -> None:
         """Makes every lane hold this many tokens of its own.
@@ -243,10 +261,12 @@ class Lanes:
             for segment in segments:
                 levels.setdefault(segment.depth, {}).setdefault(segment, []).append(lane)
         self._users = [[(s, torch.tensor(u)) for s, u in levels[depth].items()] for depth in sorted(levels)]
+        self._moved.clear()
         self._forget_step()
 
     def _forget_step(self) -> None:
         self._masks.clear()
+        self._segment_masks.clear()
         self._places_of_step.clear()
 
     def _slots(self, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -46,6 +46,11 @@ class Progress:
         self._show()
         self._bar.update(tokens)
 
+    def expect(self, tokens: int) -> None:
+        """Adds tokens to the total."""
+        if self._bar.total is not None:
+            self._bar.total += tokens
+
     def skip(self, tokens: int) -> None:
         """Takes tokens off the total: a text that ended before its limit needs no more."""
         if self._bar.total is not None:

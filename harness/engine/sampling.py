@@ -27,12 +27,15 @@ from transformers import (
 _ELSEWHERE = {
     "max_length", "max_new_tokens", "use_cache", "cache_implementation", "cache_config", "max_cache_len",
     "pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "transformers_version", "until",
-    "max_gen_toks", "compile_config", "disable_compile", "continuous_batching_config", "low_memory",
-    "prefill_chunk_size", "length_penalty", "early_stopping", "output_attentions", "output_hidden_states",
-    "output_scores", "output_logits", "return_dict_in_generate", "num_assistant_tokens",
-    "num_assistant_tokens_schedule", "assistant_confidence_threshold", "assistant_early_exit",
-    "assistant_lookbehind", "target_lookbehind", "assistant_ensemble_weight", "max_matching_ngram_size",
+    "max_gen_toks", "max_tokens", "max_completion_tokens", "compile_config", "disable_compile",
+    "continuous_batching_config", "low_memory", "prefill_chunk_size", "length_penalty", "early_stopping",
+    "output_attentions", "output_hidden_states", "output_scores", "output_logits", "return_dict_in_generate",
+    "num_assistant_tokens", "num_assistant_tokens_schedule", "assistant_confidence_threshold",
+    "assistant_early_exit", "assistant_lookbehind", "target_lookbehind", "assistant_ensemble_weight",
+    "max_matching_ngram_size",
 }  # fmt: skip
+# Of these, what a request may name all the same; the rest counts only in the model's own settings.
+_ASKED = {"until", "max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens", "use_cache"}
 _CHOICES = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -68,7 +71,7 @@ class Sampling:
         unknown = [
             key
             for key, value in settings.items()
-            if key not in _ELSEWHERE and key not in _CHOICES and not key.startswith("_")
+            if key not in (_ASKED if key in asked else _ELSEWHERE) and key not in _CHOICES and not key.startswith("_")
             and value is not None and value != defaults.get(key) and value is not False
         ]  # fmt: skip
         if unknown:

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from harness.engine.accounting import Accounting
 from harness.engine.progress import Progress
 from harness.engine.settings import EngineSettings
-from harness.engine.tree import Ints, PrefixTree
-from harness.engine.walk import Core, Walk
+from harness.engine.tree import Ints, PrefixTree, TokenIds
+from harness.engine.walk import Core, Walk, free_memory, out_of_memory
 
-# Logits held at a time, in bytes of fp32. Larger buys nothing: the head is a matrix product as it is.
-HEAD_BYTES = 32 << 20
+# Logits held at a time, in bytes of fp32. On a CPU larger buys nothing; a GPU wants larger products.
+HEAD_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ScoringPlan:
     clipped: int
 
     @classmethod
-    def of(cls, given: Sequence[tuple[Ints, int]], max_length: int) -> ScoringPlan:
+    def of(cls, given: Sequence[tuple[TokenIds, int]], max_length: int) -> ScoringPlan:
         """Plans requests given as ``(tokens, n)``: the last ``n`` of the tokens are scored.
 
         What is longer than the context loses tokens on the left. The last token is only predicted, so
@@ -116,18 +116,31 @@ def score(
 def _read(core: Core, plan: ScoringPlan, hidden: Tensor, start: int, stop: int) -> NDArray[np.float64]:
     """Log-probability and greedy flag of each pair of a slice, ``[2, pairs]``; one copy to the host."""
     first, last = np.searchsorted(plan.rows, [start, stop])
-    wide = max(1, HEAD_BYTES // (4 * core.model.config.vocab_size))
-    parts = []
-    for low in range(first, last, wide):
-        high = min(low + wide, last)
-        a, b = np.searchsorted(plan.pair_rows, [low, high])
-        rows = torch.from_numpy(plan.rows[low:high] - start).to(hidden.device)
-        at = torch.from_numpy(plan.pair_rows[a:b] - low).to(hidden.device)
-        targets = torch.from_numpy(plan.pair_tokens[a:b]).to(hidden.device)
-        parts.append(log_probabilities(core, hidden[rows], at, targets))
+    wide = max(1, HEAD_BYTES.get(hidden.device.type, 32 << 20) // (4 * core.model.config.vocab_size))
+    parts: list[Tensor] = []
+    low = int(first)
+    while low < last:
+        try:
+            parts.append(_read_rows(core, plan, hidden, start, low, min(low + wide, int(last))))
+            low += wide
+            continue
+        except RuntimeError as error:
+            if not out_of_memory(error) or wide < 2:
+                raise
+        wide //= 2
+        free_memory()
     if not parts:
         return np.empty((2, 0))
     return torch.cat(parts, dim=1).cpu().double().numpy()
+
+
+def _read_rows(core: Core, plan: ScoringPlan, hidden: Tensor, start: int, low: int, high: int) -> Tensor:
+    """The pairs of rows ``[low, high)``, ``[2, pairs]``."""
+    a, b = np.searchsorted(plan.pair_rows, [low, high])
+    rows = torch.from_numpy(plan.rows[low:high] - start).to(hidden.device)
+    at = torch.from_numpy(plan.pair_rows[a:b] - low).to(hidden.device)
+    targets = torch.from_numpy(plan.pair_tokens[a:b]).to(hidden.device)
+    return log_probabilities(core, hidden[rows], at, targets)
 
 
 def log_probabilities(core: Core, hidden: Tensor, at: Tensor, targets: Tensor) -> Tensor:

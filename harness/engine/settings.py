@@ -21,7 +21,7 @@ class EngineSettings:
 
     batch_size: int = 32
     batch_tokens: int = 4096
-    cache_mb: int = 2048
+    cache_mb: int = 8192
     refill: float = 0.25
     deadline: float | None = None
     seed: int = 1234

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from harness.engine.accounting import Accounting
 from harness.engine.lanes import PromptCache, Segment
-from harness.engine.tree import Ints, PrefixTree
+from harness.engine.tree import Ints, PrefixTree, Run, TokenIds
 from harness.engine.walk import Core, KeysValues, Walk
 
 # Shared stretches shorter than this are copied into each lane: attending to one costs a call a layer.
@@ -42,7 +44,7 @@ class Supply:
         accounting: counts tokens.
     """
 
-    def __init__(self, core: Core, prompts: Sequence[Ints], slice_tokens: int, accounting: Accounting) -> None:
+    def __init__(self, core: Core, prompts: Sequence[TokenIds], slice_tokens: int, accounting: Accounting) -> None:
         self._tree = PrefixTree.of(prompts)
         self._walk = Walk(core, self._tree, slice_tokens, accounting)
         askers: dict[int, list[int]] = {}
@@ -50,7 +52,7 @@ class Supply:
             askers.setdefault(int(last), []).append(request)
         self._askers = dict(sorted(askers.items()))
         self._waiting = list(self._askers)  # last tokens of prompts not yet computed, in pre-order
-        self._shared = [run for run in self._tree.runs if run.users > 1 and run.stop - run.start >= SHARED]
+        self._shared = [run for run in self._tree.runs if _is_shared(run)]  # those to come, by their ends
         self._segments: dict[int, Segment] = {}  # start of a run -> what it became
 
     @property
@@ -81,55 +83,55 @@ class Supply:
         """One slice; shared runs and prompts that end in it are taken out of it."""
         start = self._walk.at
         end = min(target, start + self._walk.slice_tokens)
-        runs = [run for run in self._shared if start < run.stop <= end]
-        lasts = [last for last in self._waiting if last < end]
+        runs = self._shared[: bisect_right(self._shared, end, key=lambda run: run.stop)]
+        lasts = self._waiting[: bisect_left(self._waiting, end)]
         wanted = [np.arange(run.start, run.stop) for run in runs]
-        paths = {last: self._tree.path(last) for last in lasts}
-        shares = {last: self._on(path) for last, path in paths.items()}
-        wanted += [self._rest(paths[last], shares[last]) for last in lasts]
-        hidden, caches = self._walk.advance(end, wanted)
+        shares = {last: self._on(last) for last in lasts}
+        rests = {last: self._rest(last, shares[last]) for last in lasts}
+        hidden, caches = self._walk.advance(end, [*wanted, *rests.values()])
         reached = self._walk.at  # less than asked for if memory ran out
         for run, cache in zip(runs, caches, strict=False):
             if run.stop <= reached:
-                self._segments[run.start] = self._segment(run.start, run.stop, cache)
+                self._segments[run.start] = self._segment(run, cache)
         out = []
         for last, cache in zip(lasts, caches[len(runs) :], strict=True):
             if last < reached:
-                out.append(self._ready(last, paths[last], shares[last], cache, hidden[last - start]))
+                # A copy: a view would keep the whole slice's states alive.
+                out.append(self._ready(last, rests[last], shares[last], cache, hidden[last - start].clone()))
         self._waiting = self._waiting[len(out) :]
         self._forget(reached)
         return out
 
-    def _on(self, path: Ints) -> list[tuple[int, int]]:
-        """Shared runs that lie on a path, outermost first."""
-        return [(run.start, run.stop) for run in self._shared if _within(run.start, path)]
+    def _on(self, last: int) -> list[Run]:
+        """Shared runs that lie on a prompt, outermost first."""
+        return [run for run in self._tree.run_chain(last) if _is_shared(run)]
 
-    def _rest(self, path: Ints, shares: list[tuple[int, int]]) -> Ints:
-        """What of a path no segment holds."""
+    def _rest(self, last: int, shares: list[Run]) -> Ints:
+        """What of a prompt no segment holds."""
+        path = self._tree.path(last)
         held = np.zeros(len(path), dtype=bool)
-        for start, stop in shares:
-            held |= (path >= start) & (path < stop)
+        for run in shares:
+            held |= (path >= run.start) & (path < run.stop)
         return path[~held]
 
-    def _segment(self, start: int, stop: int, cache: KeysValues) -> Segment:
-        depth = sum(1 for run in self._shared if run.start < start < self._tree.ends[run.start])
-        return Segment(depth, Tensor(self._tree.positions[start:stop]).long(), cache)
+    def _segment(self, run: Run, cache: KeysValues) -> Segment:
+        positions = torch.from_numpy(self._tree.positions[run.start : run.stop])
+        return Segment(len(self._on(run.start)) - 1, positions, cache)
 
-    def _ready(self, last: int, path: Ints, shares: list[tuple[int, int]], cache: KeysValues, hidden: Tensor) -> Ready:
+    def _ready(self, last: int, rest: Ints, shares: list[Run], cache: KeysValues, hidden: Tensor) -> Ready:
         prompt = PromptCache(
-            segments=tuple(self._segments[start] for start, _ in shares),
-            positions=self._tree.positions[self._rest(path, shares)],
+            segments=tuple(self._segments[run.start] for run in shares),
+            positions=self._tree.positions[rest],
             cache=cache,
-            length=len(path),
+            length=int(self._tree.positions[last]) + 1,
         )
         return Ready(tuple(self._askers[last]), prompt, hidden)
 
     def _forget(self, reached: int) -> None:
         """Lets go of segments that no prompt to come stands on; lanes that do keep them alive."""
         self._segments = {s: segment for s, segment in self._segments.items() if self._tree.ends[s] > reached}
-        self._shared = [run for run in self._shared if self._tree.ends[run.start] > reached]
+        self._shared = self._shared[bisect_right(self._shared, reached, key=lambda run: run.stop) :]
 
 
-def _within(token: int, path: Ints) -> bool:
-    at = np.searchsorted(path, token)
-    return bool(at < len(path) and path[at] == token)
+def _is_shared(run: Run) -> bool:
+    return run.users > 1 and run.stop - run.start >= SHARED

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
+TokenIds = NDArray[np.int32] | NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,14 +59,19 @@ class PrefixTree:
         return len(self.tokens)
 
     @classmethod
-    def of(cls, sequences: Sequence[Ints] | Sequence[Sequence[int]]) -> PrefixTree:
+    def of(cls, sequences: Sequence[TokenIds] | Sequence[Sequence[int]]) -> PrefixTree:
         """Builds the tree.
 
         Args:
             sequences: token ids, none of them empty; duplicates are welcome.
         """
         # Big-endian bytes sort as their numbers do, and compare at the speed of memcmp.
-        keys = [np.asarray(s, dtype=">u4").tobytes() for s in sequences]
+        # What is given several times over is one object as often as not.
+        made: dict[int, bytes] = {}
+        for sequence in sequences:
+            if id(sequence) not in made:
+                made[id(sequence)] = np.asarray(sequence, dtype=">u4").tobytes()
+        keys = [made[id(sequence)] for sequence in sequences]
         assert all(keys), "a sequence without tokens has no place in the tree"
         order = sorted(set(keys))
         counts = dict.fromkeys(order, 0)
@@ -75,10 +82,22 @@ class PrefixTree:
 
     def path(self, token: int) -> Ints:
         """Pre-order indices from the root to ``token``, itself included."""
-        out = [token]
-        while (token := int(self.parents[token])) >= 0:
-            out.append(token)
-        return np.array(out[::-1], dtype=np.int64)
+        chain = self.run_chain(token)
+        stretches = [np.arange(run.start, run.stop) for run in chain[:-1]]
+        return np.concatenate([*stretches, np.arange(chain[-1].start, token + 1)])
+
+    def run_chain(self, token: int) -> list[Run]:
+        """The runs from the root to the one that holds ``token``."""
+        at = int(np.searchsorted(self._starts, token, side="right")) - 1
+        chain = []
+        while at >= 0:
+            chain.append(self.runs[at])
+            at = self.runs[at].parent
+        return chain[::-1]
+
+    @cached_property
+    def _starts(self) -> Ints:
+        return np.array([run.start for run in self.runs], dtype=np.int64)
 
     def check(self) -> None:
         """Asserts what every slice and mask relies on."""

@@ -61,7 +61,7 @@ class TreeLM(ResidentLM):
         if not requests:
             return []
         documents = len({(request.task_name, request.doc_id) for request in requests})
-        return self._score(self.plan_of(requests), documents, disable_tqdm)
+        return self._score(self.plan_of(requests), len(requests), documents, disable_tqdm)
 
     def plan_of(self, requests: Sequence[Instance]) -> ScoringPlan:
         """What scoring these requests takes; made once for all variants of the base."""
@@ -72,7 +72,7 @@ class TreeLM(ResidentLM):
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-likelihood of whole texts, in windows of the context's length."""
         windows, bounds = self._windows([text for (text,) in (request.args for request in requests)])
-        answers = self._score(self._plan(windows), len(requests), disable_tqdm) if windows else []
+        answers = self._score(self._plan(windows), len(requests), len(requests), disable_tqdm) if windows else []
         return [sum(value for value, _ in answers[a:b]) for a, b in pairwise(bounds)]
 
     def _windows(self, texts: Sequence[str]) -> tuple[list[tuple[Tokens, int]], list[int]]:
@@ -87,7 +87,7 @@ class TreeLM(ResidentLM):
                 context_len=1,
             )
             for context, target in map(make_disjoint_window, rolling):
-                out.append((np.array(context + target, dtype=np.int64), len(target)))
+                out.append((np.array(context + target, dtype=np.int32), len(target)))
             bounds.append(len(out))
         return out, bounds
 
@@ -106,8 +106,8 @@ class TreeLM(ResidentLM):
                 )
         return ScoringPlan.of(requests, self.max_length)
 
-    def _score(self, plan: ScoringPlan, documents: int, quiet: bool) -> list[tuple[float, bool]]:
-        self.accounting.requests += len(plan.bounds) - 1
+    def _score(self, plan: ScoringPlan, requests: int, documents: int, quiet: bool) -> list[tuple[float, bool]]:
+        self.accounting.requests += requests
         self.accounting.prompt_tokens += plan.tokens
         self.accounting.clipped_prompts += plan.clipped
         with Progress("scoring", len(plan.tree), documents, "documents", quiet) as progress:
@@ -159,7 +159,7 @@ class TreeLM(ResidentLM):
             budget, lowered = self.budget(settings)
             stops = handle_stop_sequences(list(normalize_gen_kwargs(settings)["until"]), eos=eos)
             document = f"{request.task_name}|{request.doc_id}|{request.idx}|{prompt}"
-            tokens = prompts[prompt] if len(prompts[prompt]) else np.array([self.prefix_token_id])
+            tokens = prompts[prompt] if len(prompts[prompt]) else np.array([self.prefix_token_id], dtype=np.int32)
             stops = tuple(stop for stop in stops if stop)
             limit = budget["max_gen_toks"]
             out.append(TextRequest(tokens, limit, lowered, stops, document, samples[document]))
@@ -180,17 +180,15 @@ class TreeLM(ResidentLM):
 
     def generate(self, texts: Sequence[TextRequest], sampling: Sampling, quiet: bool = False) -> list[list[int]]:
         """Tokens of each text, with the one that ended it; prompts that do not fit are cut on the left."""
-        fitting = [replace(t, prompt=t.prompt[-(self.max_length - t.limit) :]) for t in texts]
-        with Progress("generating", self._total(fitting), len(texts), "texts", quiet) as progress:
+        room = self.max_length
+        fitting = [
+            t if len(t.prompt) <= room - t.limit else replace(t, prompt=t.prompt[-(room - t.limit) :]) for t in texts
+        ]
+        with Progress("generating", sum(t.limit for t in texts), len(texts), "texts", quiet) as progress:
             generator = Generator(
                 self._core, self.tokenizer, sampling, self._ends(), self.settings, self.accounting, progress
             )
             return generator.run(fitting)
-
-    def _total(self, texts: list[TextRequest]) -> int:
-        """Tokens to compute if no text ends before its limit."""
-        prompts = {text.prompt.tobytes(): len(text.prompt) for text in texts}
-        return sum(prompts.values()) + sum(text.limit for text in texts)
 
     def _ends(self) -> frozenset[int]:
         """Tokens that end a text: the model's own, and the tokenizer's."""

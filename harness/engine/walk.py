@@ -114,13 +114,11 @@ class Walk:
             except RuntimeError as error:
                 if not out_of_memory(error) or end - start < 2:
                     raise
-                self.slice_tokens = (end - start) // 2
-                self._accounting.halved_batches += 1
-                logger.warning(
-                    "out of memory with %d tokens in a batch; going on with %d", end - start, self.slice_tokens
-                )
-                if torch.cuda.is_available():
-                    torch.cuda.empty_cache()
+            # Outside the handler, whose traceback would keep the failed slice's tensors alive.
+            self.slice_tokens = (end - start) // 2
+            self._accounting.halved_batches += 1
+            logger.warning("out of memory with %d tokens in a batch; now %d", end - start, self.slice_tokens)
+            free_memory()
 
     def _compute(self, start: int, end: int, wanted: Sequence[Ints]) -> tuple[Tensor, list[KeysValues]]:
         tree = self._tree
@@ -139,6 +137,12 @@ class Walk:
         """The path to token ``end``: what later slices may still attend to."""
         there = np.concatenate([self._held, np.arange(start, end)])
         return there[self._tree.ends[there] > end] if end < len(self._tree) else there[:0]
+
+
+def free_memory() -> None:
+    """Gives cached blocks back to the GPU, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def out_of_memory(error: RuntimeError) -> bool:

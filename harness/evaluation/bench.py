@@ -110,6 +110,8 @@ class Bench:
         if self._base is None or self._asked != ref:
             self._base, self._patch, self._plans = None, None, Plans()
             gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # accelerate asks how much is free
             self._base, self._asked = load_base(replace(ref, device=self._device(ref.device))), ref
         return self._base
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.config.schema import RuntimeConfig
 from harness.data import rows_digest
-from harness.engine import engine_of
+from harness.engine import depends_on_batch, engine_of
 from harness.evaluation.cells import CellName, identity_digest
 from harness.models import Base, tokenizer_digest
 from harness.patch import Patch
@@ -56,7 +56,9 @@ class Cell:
     def identity(self) -> dict[str, Any]:
         """Everything that the outcomes depend on."""
         tasks = self.task.subtasks
-        backend = engine_of(self.base.model, self.engine, self.runtime.attn_implementation)
+        with self.patch.applied(self.base.model) as model:
+            backend = engine_of(model, self.engine, self.runtime.attn_implementation)
+            by_batch = any(depends_on_batch(model, backend, _generation(task)) for task in tasks.values())
         return {
             "model": self.base.fingerprint,
             "patch": self.patch.digest,
@@ -73,8 +75,8 @@ class Cell:
             "limit": self.limit,
             "seed": self.seed,
             "max_length": self.runtime.max_length,
-            # Under hf sampled texts depend on which rows share a batch; greedy ones and likelihoods do not.
-            "batch_size": self.runtime.batch_size if backend == "hf" and any(map(_samples, tasks.values())) else None,
+            # Texts that lm-eval's backend samples depend on which rows share a batch; others do not.
+            "batch_size": self.runtime.batch_size if by_batch else None,
             "deadline": self.runtime.deadline,
             "chat_template": self.runtime.chat_template,
             "dtype": str(self.base.model.dtype),
@@ -108,8 +110,9 @@ def _stable_digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=plain).encode()).hexdigest()
 
 
-def _samples(task: Any) -> bool:
-    return bool((task.config.generation_kwargs or {}).get("do_sample"))
+def _generation(task: Any) -> dict[str, Any] | None:
+    """Generation settings of a task that generates."""
+    return (task.config.generation_kwargs or {}) if task.OUTPUT_TYPE == "generate_until" else None
 
 
 def _shown(task: Any, limit: int | None) -> list[Any]:

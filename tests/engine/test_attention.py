@@ -52,6 +52,16 @@ def test_joined_parts_are_the_whole():
     assert torch.allclose(join(parts).double(), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_large_scores_in_half_precision_stay_exact(dtype):
+    """Products of 10^5 before scaling: over fp16's range, and coarse in bf16."""
+    query, key, value, _ = random_case(heads=2)
+    query, key, value = (query * 60).to(dtype), (key * 60).to(dtype), value.to(dtype)
+    parts = [attend_with_lse(query, key[:, a:b], value[:, a:b], 0.001) for a, b in ((0, 4), (4, 9))]
+    whole = formula(query, key, value, torch.zeros(5, 9), 0.001)
+    assert torch.allclose(join(parts).double(), whole, atol=1e-5)
+
+
 def test_a_part_in_which_a_query_sees_nothing_adds_nothing():
     query, key, value, _ = random_case(heads=2)
     blind = torch.full((5, 4), float("-inf"))

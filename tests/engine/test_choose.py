@@ -79,13 +79,29 @@ def test_a_layer_less_is_a_patch_like_any_other():
         assert ours.generate_until(texts(PROMPTS)) == peer.generate_until(texts(PROMPTS))
 
 
-def test_a_model_dispatched_by_accelerate():
+@pytest.mark.parametrize("architecture", ["llama", "bloom"])
+def test_a_model_dispatched_by_accelerate(architecture):
     from accelerate import dispatch_model
 
-    model = speaking("llama")
+    model = speaking(architecture)
     expected = both(model)[1].loglikelihood(REQUESTS), both(model)[1].generate_until(texts(PROMPTS))
-    places = {"model.embed_tokens": "cpu", "model.norm": "cpu", "model.rotary_emb": "cpu", "lm_head": "cpu"}
-    places |= {f"model.layers.{i}": "cpu" for i in range(3)}
+    names = [name for name, module in model.named_modules() if not list(module.children())]
+    places = dict.fromkeys([*names, *(n for n in ("self_attention",) if n in names)], "cpu")
     dispatched = dispatch_model(model, places, force_hooks=True)
     lm = both(dispatched)[1]
     assert (lm.loglikelihood(REQUESTS), lm.generate_until(texts(PROMPTS))) == expected
+    hooked = [name for name, module in dispatched.named_modules() if "forward" in vars(module)]
+    assert set(names) <= set(hooked), "accelerate's hooks are all still there"
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_a_model_on_two_gpus():
+    from accelerate import dispatch_model
+
+    model = speaking("llama")
+    expected = both(model)[1].loglikelihood(REQUESTS)
+    places = {"model.embed_tokens": 0, "model.layers.0": 0, "model.layers.1": 1, "model.layers.2": 1}
+    places |= {"model.norm": 1, "model.rotary_emb": 0, "lm_head": 1}
+    lm = both(dispatch_model(model, places))[1]
+    assert [v for v, _ in lm.loglikelihood(REQUESTS)] == pytest.approx([v for v, _ in expected], abs=1e-3)
+    assert len(lm.generate_until(texts(PROMPTS))) == len(PROMPTS)

@@ -1,5 +1,7 @@
 """Encoding against lm-eval's own, pair by pair, for tokenizers that cut words and tokenizers that do not."""
 
+from unittest import mock
+
 import pytest
 from engine_support import speaking, tokenizer
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from harness.engine import ResidentLM
+from harness.engine import ResidentLM, encode
 from harness.engine.encode import Encoder
 
 CORPUS = ["the cat's word, the cat said: a 23 é日本 ?! ", "an answer: 1 2 3\n\n\tthe end  ", "'s 's  word"] * 20
@@ -55,8 +57,22 @@ def backend(request):
     return ResidentLM(speaking("llama"), TOKENIZERS[request.param](), 1)
 
 
+@pytest.mark.parametrize("checked", [1, 32], ids=["one checked", "all checked"])
 @given(pairs=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8))
-def test_pairs_are_lm_evals(backend, pairs):
+def test_pairs_are_lm_evals(backend, checked, pairs):
+    """With one of them checked, the others show that the seam itself is right."""
+    with mock.patch.object(encode, "_CHECKED", checked):
+        check_pairs(backend, pairs)
+
+
+@pytest.mark.parametrize("short", ["Sarah", "Ian was", "日本", "a"])
+def test_contexts_too_short_for_a_seam_keep_what_stands_in_front(backend, short):
+    long = "the cat's word, the cat said a word"
+    with mock.patch.object(encode, "_CHECKED", 1):
+        check_pairs(backend, [(long, " the"), (short, " was"), (short, " the cat")])
+
+
+def check_pairs(backend, pairs):
     wanted = [(c, t) for c, t in pairs if c.strip()]
     for (context, target), (tokens, n) in zip(wanted, Encoder(backend).pairs(wanted), strict=True):
         before, after = backend._encode_pair(context, target)

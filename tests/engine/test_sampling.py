@@ -39,6 +39,7 @@ def test_reads_what_transformers_reads(own, asked):
     ("asked", "named"),
     [
         ({"num_beams": 4}, ["num_beams"]),
+        ({"eos_token_id": 7, "max_length": 90}, ["eos_token_id", "max_length"]),
         ({"no_repeat_ngram_size": 2, "typical_p": 0.5}, ["no_repeat_ngram_size", "typical_p"]),
     ],
 )

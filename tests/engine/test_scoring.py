@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 from conftest import ARCHITECTURES
-from engine_support import HEADER, PROMPTS, both, scoring, speaking, tokenizer
+from engine_support import HEADER, PROMPTS, both, scoring, speaking, tokenizer, word_beside
 from test_walk import WINDOWED
 
 from harness.engine import EngineSettings, Plans, TreeLM
@@ -90,6 +90,20 @@ def test_a_nan_is_counted():
     _, ours = both(model)
     ours.loglikelihood(REQUESTS)
     assert ours.accounting.not_finite == len(REQUESTS)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "bloom"])
+def test_one_broken_document_breaks_no_other(architecture):
+    """The embedding of one token is NaN: requests that hold it are NaN, the others what they were."""
+    model = speaking(architecture, tie_word_embeddings=False)
+    clean = both(model)[1].loglikelihood(REQUESTS)
+    word, token = word_beside([text for request in REQUESTS for text in request.args])
+    with torch.no_grad():
+        model.get_input_embeddings().weight[token] = float("nan")
+    holding = scoring(*((p + word * (i + 1), " no") for i, p in enumerate(PROMPTS)))
+    mixed = both(model)[1].loglikelihood([*holding, *REQUESTS])
+    assert all(value != value for value, _ in mixed[: len(holding)])
+    assert [v for v, _ in mixed[len(holding) :]] == pytest.approx([v for v, _ in clean], abs=1e-5)
 
 
 def test_plans_are_made_once_and_hold_for_other_weights():
