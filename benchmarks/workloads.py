@@ -64,7 +64,7 @@ WORKLOADS = {
     "arc_easy_0shot": Workload("arc_easy", "lab_arc", {}, 300, "ARC-Easy, no shots"),
     "blimp": Workload("blimp", "ioi", {}, 150, "BLiMP pairs, two paradigms (lab: IOI pairs)"),
     "gsm8k_5shot": Workload("gsm8k", "lab_gsm8k", {}, 48, "GSM8K, 5 shots drawn for each document"),
-    "humaneval": Workload("humaneval", "lab_humaneval", {}, 48, "HumanEval, greedy"),
+    "humaneval": Workload("humaneval", "lab_humaneval", {}, 32, "HumanEval, greedy"),
     "self_consistency_8": Workload(
         "gsm8k_cot", "lab_gsm8k", {"repeats": 8, "generation": SAMPLED}, 8, "GSM8K, 8 fixed shots, 8 samples each"
     ),

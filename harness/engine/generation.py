@@ -24,6 +24,7 @@ from harness.engine.tree import TokenIds
 from harness.engine.walk import Core, free_memory, out_of_memory
 
 logger = logging.getLogger(__name__)
+GREEDY = Sampling()
 
 
 @dataclass(frozen=True)
@@ -220,16 +221,21 @@ class Generator:
             self._texts = [self._texts[lane] for lane in order]
 
     def _choose(self, hidden: Tensor, texts: list[_Text]) -> list[int]:
-        logits = self._core.logits(hidden)
+        if self._sampling == GREEDY:
+            tokens, broken = self._core.most_likely(hidden)
+        else:
+            logits = self._core.logits(hidden)
+            tokens, broken = self._draw(logits, texts), logits.amax(dim=-1).isnan()
+        # Where every logit counts, a NaN hides as a token like any other.
+        out = torch.cat([tokens, broken.sum()[None].to(tokens)]).tolist()
+        self._accounting.not_finite += out.pop()
+        return out
+
+    def _draw(self, logits: Tensor, texts: list[_Text]) -> Tensor:
         uniforms = seen = None
         if self._sampling.do_sample:
             drawn = [text.uniforms[len(text.tokens)] for text in texts if text.uniforms is not None]
             uniforms = torch.stack(drawn).to(logits.device)
         if self._sampling.repetition_penalty != 1.0:
             seen = torch.stack([text.seen for text in texts if text.seen is not None]).to(logits.device)
-        tokens = self._sampling.choose(logits, uniforms, seen)
-        # Where every logit counts, a NaN hides as a token like any other.
-        broken = logits.amax(dim=-1).isnan().sum()
-        out = torch.cat([tokens, broken[None].to(tokens)]).tolist()
-        self._accounting.not_finite += out.pop()
-        return out
+        return self._sampling.choose(logits, uniforms, seen)

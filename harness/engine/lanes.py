@@ -8,49 +8,16 @@ log-sums. Lanes stand without gaps, so that a step costs what its live texts cos
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from harness.engine.attention import attend_few, attend_with_lse, join
+from harness.engine.prompt_cache import PromptCache, Segment
 from harness.engine.tree import Ints
 from harness.engine.walk import KeysValues
 
 _ROOM = 64  # tokens, at least, that a buffer is longer than what it must hold now
-
-
-@dataclass(frozen=True, eq=False)
-class Segment:
-    """Tokens that several prompts share.
-
-    Attributes:
-        depth: number of segments before it on its prompts.
-        positions: their positions. ``[tokens]``
-        cache: layer -> keys and values, ``[kv_heads, tokens, head_size]``.
-    """
-
-    depth: int
-    positions: Tensor
-    cache: KeysValues = field(repr=False)
-
-
-@dataclass(frozen=True, eq=False)
-class PromptCache:
-    """A prompt that has been computed: shared segments and the rest.
-
-    Attributes:
-        segments: what it shares, outermost first.
-        positions: positions of the rest. ``[tokens]``
-        cache: layer -> keys and values of the rest.
-        length: tokens of the whole prompt.
-    """
-
-    segments: tuple[Segment, ...]
-    positions: Ints
-    cache: KeysValues = field(repr=False)
-    length: int
 
 
 class Lanes:
@@ -64,7 +31,8 @@ class Lanes:
             longest: tokens that a lane may come to hold; its buffer never gets longer.
         """
         self.places, self._longest = places, longest
-        self._own: KeysValues = {}  # layer -> [places, kv_heads, capacity, head_size] each
+        # layer -> keys and values, [places, kv_heads, capacity, head_size] each
+        self._own: dict[int, list[Tensor]] = {}
         self._positions = torch.zeros(places, 0, dtype=torch.int64)
         self._lengths: list[int] = []
         self._segments: list[tuple[Segment, ...]] = []
@@ -125,9 +93,9 @@ class Lanes:
     def shrink(self) -> None:
         """Gives up the places that are free, and their memory."""
         self.places = len(self)
-        for layer, (key, value) in self._own.items():
-            self._own[layer] = key[: self.places].clone(), value
-            self._own[layer] = self._own[layer][0], value[: self.places].clone()
+        for buffers in self._own.values():
+            for i, buffer in enumerate(buffers):
+                buffers[i] = buffer[: self.places].clone()
         self._positions = self._positions[: self.places]
 
     def prepare(self) -> None:
@@ -240,17 +208,18 @@ class Lanes:
     def _reserve(self, tokens: int, like: KeysValues | None = None) -> None:
         """Makes every lane hold this many tokens of its own.
 
-        Layer by layer, so that no more than one layer is held twice; if memory runs out half-way, the
-        layers that have grown already are merely longer than they had to be.
+        Buffer by buffer, so that no more than one is held twice; if memory runs out half-way, those that
+        have grown already are merely longer than they had to be.
         """
         if like and not self._own:
             # Of a buffer the first axis is the lanes; a prompt's cache starts with the heads.
-            self._own = {layer: (_buffer(k, self.places), _buffer(v, self.places)) for layer, (k, v) in like.items()}
-        for layer, (key, value) in self._own.items():
-            if key.shape[2] < tokens:
-                capacity = min(tokens + max(_ROOM, tokens // 8), max(tokens, self._longest))
-                self._own[layer] = _longer(key, capacity), value
-                self._own[layer] = self._own[layer][0], _longer(value, capacity)
+            self._own = {layer: [_buffer(k, self.places), _buffer(v, self.places)] for layer, (k, v) in like.items()}
+        for buffers in self._own.values():
+            for i in range(len(buffers)):
+                # By index: a name for the short buffer would keep it alive beside the long one.
+                if buffers[i].shape[2] < tokens:
+                    capacity = min(tokens + max(_ROOM, tokens // 8), max(tokens, self._longest))
+                    buffers[i] = _longer(buffers[i], capacity)
         if self._positions.shape[1] < tokens:
             self._positions = F.pad(self._positions, (0, tokens + _ROOM - self._positions.shape[1]))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness.engine.accounting import Accounting
-from harness.engine.lanes import PromptCache, Segment
+from harness.engine.prompt_cache import PromptCache, Segment
 from harness.engine.tree import Ints, PrefixTree, Run, TokenIds
 from harness.engine.walk import Core, KeysValues, Walk
 

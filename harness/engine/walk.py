@@ -17,7 +17,8 @@ from harness.engine.blocks import Slice
 from harness.engine.tree import Ints, PrefixTree
 
 logger = logging.getLogger(__name__)
-FEW = 64
+FEW = 64  # rows
+STRETCH = 4096  # tokens of the vocabulary
 KeysValues = dict[int, tuple[Tensor, Tensor]]  # layer -> [kv_heads, tokens, head_size] each
 
 
@@ -52,6 +53,28 @@ class Core:
         # For a few rows the CPU's matrix product is half as fast again the other way round.
         logits = torch.mm(head.weight, hidden.T).T
         return logits if head.bias is None else logits + head.bias
+
+    def most_likely(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The most likely token of each row, the first of equals, and whether its logit is NaN, ``[rows]``.
+
+        On a CPU a stretch of the vocabulary at a time: its logits stay in the cache, and only the stretch
+        with the largest one is searched for where it is.
+        """
+        head = self.model.get_output_embeddings()
+        if hidden.is_cuda or len(hidden) > FEW or not isinstance(head, nn.Linear):
+            logits = self.logits(hidden)
+            return logits.argmax(dim=-1), logits.amax(dim=-1).isnan()
+        columns = hidden.T.contiguous()
+        stretches = [torch.mm(part, columns) for part in head.weight.split(STRETCH)]
+        if head.bias is not None:
+            stretches = [s + b[:, None] for s, b in zip(stretches, head.bias.split(STRETCH), strict=True)]
+        tops = torch.stack([stretch.amax(dim=0) for stretch in stretches])
+        where = tops.argmax(dim=0)
+        tokens = torch.empty_like(where)
+        for i in where.unique().tolist():
+            rows = (where == i).nonzero()[:, 0]
+            tokens[rows] = stretches[i][:, rows].argmax(dim=0) + i * STRETCH
+        return tokens, tops.amax(dim=0).isnan()
 
     def check_budget(self, tokens: int, cache_mb: int, what: str) -> int:
         """Bytes of keys and values of so many tokens.
