@@ -8,16 +8,15 @@ log-sums. Lanes stand without gaps, so that a step costs what its live texts cos
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from harness.engine.attention import attend_few, attend_with_lse, join
 from harness.engine.prompt_cache import PromptCache, Segment
 from harness.engine.tree import Ints
 from harness.engine.walk import KeysValues
-
-_ROOM = 64  # tokens, at least, that a buffer is longer than what it must hold now
 
 
 class Lanes:
@@ -31,9 +30,9 @@ class Lanes:
             longest: tokens that a lane may come to hold; its buffer never gets longer.
         """
         self.places, self._longest = places, longest
-        # layer -> keys and values, [places, kv_heads, capacity, head_size] each
-        self._own: dict[int, list[Tensor]] = {}
-        self._positions = torch.zeros(places, 0, dtype=torch.int64)
+        self._own: KeysValues = {}  # layer -> [places, kv_heads, longest, head_size] each
+        self._reached = 0  # tokens up to which the buffers hold numbers
+        self._positions = torch.zeros(places, longest, dtype=torch.int64)
         self._lengths: list[int] = []
         self._segments: list[tuple[Segment, ...]] = []
         self._next: list[int] = []
@@ -60,7 +59,8 @@ class Lanes:
             own_key, own_value = self._own[layer]
             for own, new in ((own_key, key), (own_value, value)):
                 own[lane, :, :n] = new
-                own[lane, :, n:] = 0.0  # what a text before it left there could be NaN, and 0 x NaN is NaN
+                # What a text before it left there could be NaN, and 0 x NaN is NaN.
+                own[lane, :, n : self._reached] = 0.0
         self._positions[lane, :n] = torch.from_numpy(prompt.positions)
         self._lengths.append(n)
         self._segments.append(prompt.segments)
@@ -82,7 +82,7 @@ class Lanes:
             for key, value in self._own.values():
                 for own in (key, value):
                     own[hole, :, :n] = own[source, :, :n]
-                    own[hole, :, n:] = 0.0
+                    own[hole, :, n : self._reached] = 0.0
             self._positions[hole, :n] = self._positions[source, :n]
         self._lengths = [self._lengths[lane] for lane in order]
         self._segments = [self._segments[lane] for lane in order]
@@ -93,9 +93,11 @@ class Lanes:
     def shrink(self) -> None:
         """Gives up the places that are free, and their memory."""
         self.places = len(self)
-        for buffers in self._own.values():
-            for i, buffer in enumerate(buffers):
-                buffers[i] = buffer[: self.places].clone()
+        for layer, pair in self._own.items():
+            fresh = [self._buffer(buffer[0]) for buffer in pair]
+            for new, old in zip(fresh, pair, strict=True):
+                new[:, :, : self._reached] = old[: self.places, :, : self._reached]
+            self._own[layer] = fresh[0], fresh[1]
         self._positions = self._positions[: self.places]
 
     def prepare(self) -> None:
@@ -208,20 +210,24 @@ class Lanes:
     def _reserve(self, tokens: int, like: KeysValues | None = None) -> None:
         """Makes every lane hold this many tokens of its own.
 
-        Buffer by buffer, so that no more than one is held twice; if memory runs out half-way, those that
-        have grown already are merely longer than they had to be.
+        Buffers have their full length from the start but are written only as far as texts have come: a
+        CPU gives memory to what is written, and on a GPU the budget allows for the full length.
         """
         if like and not self._own:
-            # Of a buffer the first axis is the lanes; a prompt's cache starts with the heads.
-            self._own = {layer: [_buffer(k, self.places), _buffer(v, self.places)] for layer, (k, v) in like.items()}
-        for buffers in self._own.values():
-            for i in range(len(buffers)):
-                # By index: a name for the short buffer would keep it alive beside the long one.
-                if buffers[i].shape[2] < tokens:
-                    capacity = min(tokens + max(_ROOM, tokens // 8), max(tokens, self._longest))
-                    buffers[i] = _longer(buffers[i], capacity)
-        if self._positions.shape[1] < tokens:
-            self._positions = F.pad(self._positions, (0, tokens + _ROOM - self._positions.shape[1]))
+            self._own = {layer: (self._buffer(k), self._buffer(v)) for layer, (k, v) in like.items()}
+        assert tokens <= self._longest, f"{tokens} tokens in a lane for {self._longest}"
+        if tokens > self._reached:
+            for buffer in self._buffers():
+                buffer[:, :, self._reached : tokens] = 0.0
+            self._reached = tokens
+
+    def _buffer(self, like: Tensor) -> Tensor:
+        # Of a buffer the first axis is the lanes; a prompt's cache starts with the heads.
+        return like.new_empty(self.places, like.shape[0], self._longest, like.shape[2])
+
+    def _buffers(self) -> Iterator[Tensor]:
+        for pair in self._own.values():
+            yield from pair
 
     def _changed(self) -> None:
         """Finds again who stands on which segment."""
@@ -244,13 +250,3 @@ class Lanes:
             rows = torch.arange(len(self), device=device)
             self._places_of_step[device] = rows, torch.tensor(self._lengths, device=device)
         return self._places_of_step[device]
-
-
-def _buffer(like: Tensor, places: int) -> Tensor:
-    return like.new_zeros(places, like.shape[0], 0, like.shape[2])
-
-
-def _longer(buffer: Tensor, capacity: int) -> Tensor:
-    out = buffer.new_zeros(*buffer.shape[:2], capacity, buffer.shape[3])
-    out[:, :, : buffer.shape[2]] = buffer
-    return out
