@@ -18,8 +18,6 @@ from transformers import (
     GenerationConfig,
     MinPLogitsWarper,
     PreTrainedModel,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
     TopPLogitsWarper,
 )
 
@@ -103,20 +101,22 @@ class Sampling:
         if not self.do_sample:
             return scores.argmax(dim=-1)
         assert uniforms is not None
+        scores = scores / self.temperature
+        kept = None
+        if 0 < self.top_k < scores.shape[-1]:
+            # Everything after concerns these alone: a sort of the whole vocabulary would cost more than the model.
+            scores, kept = scores.topk(self.top_k)
         for warper in self._warpers():
             scores = warper(None, scores)
         mass = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
         # Inverse of the distribution function; the last token with mass takes what rounding leaves over.
         points = uniforms.to(mass)[:, None] * mass[:, -1:]
-        return torch.searchsorted(mass, points, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        chosen = torch.searchsorted(mass, points, right=True).clamp(max=mass.shape[-1] - 1)
+        return (chosen if kept is None else kept.gather(-1, chosen))[:, 0]
 
     def _warpers(self) -> list[Any]:
-        """In the order of transformers."""
+        """What follows temperature and top-k in the order of transformers."""
         out: list[Any] = []
-        if self.temperature != 1.0:
-            out.append(TemperatureLogitsWarper(self.temperature))
-        if self.top_k:
-            out.append(TopKLogitsWarper(self.top_k))
         if self.top_p < 1.0:
             out.append(TopPLogitsWarper(self.top_p))
         if self.min_p is not None:
