@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(tabulate([_shown(row) for row in rows], headers="keys", tablefmt="github"))
     if asked.json:
         part = Path(f"{asked.json}.part")
-        part.write_text(json.dumps({"machine": _machine(), "arguments": vars(asked), "rows": rows}, indent=1))
+        part.write_text(json.dumps({"machine": _machine(), "arguments": _plain(asked), "rows": rows}, indent=1))
         part.replace(asked.json)
 
 
@@ -79,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     return parser
+
+
+def _plain(asked: argparse.Namespace) -> dict[str, Any]:
+    return {k: str(v) if isinstance(v, Path) else v for k, v in vars(asked).items()}
 
 
 def _measure(name: str, asked: argparse.Namespace) -> dict[str, Any]:
