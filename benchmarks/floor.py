@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from harness.anatomy import Anatomy
 from harness.engine.scoring import ScoringPlan
 from harness.engine.tree import PrefixTree
 
@@ -34,7 +35,6 @@ class Floor:
     """FLOPs of one model: products with weights, attention to what a token sees, head rows."""
 
     def __init__(self, model: PreTrainedModel) -> None:
-        config = model.config
         head = model.get_output_embeddings()
         # By shape, not by type: GPT-2's projections are no nn.Linear.
         outside = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding) or m is head}
@@ -42,9 +42,9 @@ class Floor:
         assert inner > 0, "a model without matrices"
         self._token = 2 * inner
         self._head = 2 * head.weight.numel()
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        shape = Anatomy.of(model)
         # Scores and weighted values, two products of heads x head_size for each visible token.
-        self._pair = 4 * config.num_hidden_layers * config.num_attention_heads * size
+        self._pair = 4 * shape.n_layers * shape.n_heads * shape.head_size
 
     def scoring(self, plan: ScoringPlan) -> float:
         """FLOPs of the tree's tokens and of the rows that are read."""

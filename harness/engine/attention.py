@@ -103,10 +103,12 @@ def attend_with_lse(
     scores = torch.matmul(query.float() * scaling, key.float().transpose(-1, -2))
     if mask is not None:
         scores = scores + mask
-    lse = scores.logsumexp(dim=-1)
-    shift = lse.masked_fill(lse == float("-inf"), 0.0)
-    weights = scores.sub_(shift[..., None]).exp_()
-    return torch.matmul(weights, value.float()), lse
+    top = scores.amax(dim=-1, keepdim=True)
+    top = top.masked_fill(top == float("-inf"), 0.0)
+    weights = scores.sub_(top).exp_()
+    total = weights.sum(dim=-1, keepdim=True)
+    out = torch.matmul(weights, value.float()).div_(total.masked_fill(total == 0.0, 1.0))
+    return out, (top + total.log())[..., 0]
 
 
 def join(parts: list[tuple[Tensor, Tensor]]) -> Tensor:

@@ -94,8 +94,7 @@ class Encoder:
         """Tokens of context and continuation together, without encoding the context again if that is safe."""
         distinct = list(dict.fromkeys(pairs))
         if not self._splits_locally():
-            encoded = self.encode((c + t for c, t in distinct), bos=bos)
-            return {(c, t): encoded[c + t] for c, t in distinct}
+            return self._joined(distinct, bos)
         cut = [(c, t) for c, t in distinct if contexts[c].token]
         tails = self.encode((c[contexts[c].char :] + t for c, t in cut), special=False)
         joined = {}
@@ -103,15 +102,17 @@ class Encoder:
             ours = contexts[c]
             joined[c, t] = np.concatenate([ours.tokens[: ours.token], tails[c[ours.char :] + t]])
         # Contexts too short for a seam.
-        uncut = self.encode((c + t for c, t in distinct if not contexts[c].token), bos=bos)
-        joined |= {(c, t): uncut[c + t] for c, t in distinct if not contexts[c].token}
+        joined |= self._joined([(c, t) for c, t in distinct if not contexts[c].token], bos)
         # Not on trust: some are encoded whole, and one that differs sends all of them the long way.
-        sample = cut[:: max(1, len(cut) // _CHECKED)]
-        whole = self.encode((c + t for c, t in sample), bos=bos)
-        if all(np.array_equal(joined[c, t], whole[c + t]) for c, t in sample):
+        whole = self._joined(cut[:: max(1, len(cut) // _CHECKED)], bos)
+        if all(np.array_equal(joined[pair], tokens) for pair, tokens in whole.items()):
             return joined
-        encoded = self.encode((c + t for c, t in distinct), bos=bos)
-        return {(c, t): encoded[c + t] for c, t in distinct}
+        return self._joined(distinct, bos)
+
+    def _joined(self, pairs: Sequence[tuple[str, str]], bos: str) -> dict[tuple[str, str], Tokens]:
+        """The long way: every pair as one text."""
+        encoded = self.encode((c + t for c, t in pairs), bos=bos)
+        return {(c, t): encoded[c + t] for c, t in pairs}
 
     def _splits_locally(self) -> bool:
         """The tokenizer cuts a text into words by a rule that looks a character ahead and never back.

@@ -21,10 +21,14 @@ from harness.engine.settings import EngineSettings
 from harness.engine.stops import Stops
 from harness.engine.supply import Ready, Supply
 from harness.engine.tree import TokenIds
+from harness.engine.vocabulary import most_likely
 from harness.engine.walk import Core, free_memory, out_of_memory
 
 logger = logging.getLogger(__name__)
 GREEDY = Sampling()
+# Where prompts share tokens, so many times ``batch_size`` texts may stand side by side if memory allows.
+CROWD = 4
+WHAT = "a text, and its prompt twice while it is copied,"
 
 
 @dataclass(frozen=True)
@@ -98,18 +102,34 @@ class Generator:
             Tokens of each, with the one that ended it.
         """
         self._requests, self._answers = requests, [[] for _ in requests]
-        places = self._places(requests)
-        todo = list(range(len(requests)))
+        todo, most = list(range(len(requests))), len(requests)
         with self._core.running():
             while todo:
-                self._try_round(todo, places)
+                asked = [requests[i] for i in todo]
+                prompts = [request.prompt for request in asked]
+                supply = Supply(self._core, prompts, self._settings.batch_tokens, self._accounting)
+                places = min(most, self._places(supply, asked))
+                self._try_round(supply, todo, places)
                 # Every text that was finished has tokens; the others start again, with half the places.
-                todo, places = [i for i in todo if not self._answers[i]], max(1, places // 2)
+                todo, most = [i for i in todo if not self._answers[i]], max(1, places // 2)
         return self._answers
 
-    def _try_round(self, todo: list[int], places: int) -> None:
+    def _places(self, supply: Supply, asked: Sequence[TextRequest]) -> int:
+        """Lanes that take no more memory, if every text grew to its limit, than separate texts would."""
+        path = max(len(request.prompt) for request in asked)  # what the walk holds
+        # Twice the prompt: it is computed before it is copied into its lane.
+        alone = max(2 * len(request.prompt) + request.limit for request in asked)
+        lane = max(2 * own + request.limit for own, request in zip(supply.own, asked, strict=True))
+        bytes_each = self._core.check_budget(path + alone, self._settings.cache_mb, WHAT) // (path + alone)
+        cache = (self._settings.cache_mb << 20) // bytes_each
+        budget = min(cache, path + self._settings.batch_size * alone) - path
+        # Segments: all that there are, or those of each lane as if no other stood on them.
+        fits = max((budget - supply.shared) // lane, budget // alone)
+        return max(1, min(fits, CROWD * self._settings.batch_size, len(asked)))
+
+    def _try_round(self, supply: Supply, todo: list[int], places: int) -> None:
         try:
-            self._round(todo, places)
+            self._round(supply, todo, places)
             return
         except RuntimeError as error:
             if not out_of_memory(error) or places < 2:
@@ -119,19 +139,8 @@ class Generator:
         logger.warning("out of memory with %d texts side by side; going on with %d", places, places // 2)
         free_memory()
 
-    def _places(self, requests: Sequence[TextRequest]) -> int:
-        """Lanes that fit into the cache's budget if every text grew to its limit."""
-        longest = max(len(r.prompt) + r.limit for r in requests)
-        # Twice: a prompt is computed before it is copied into its lane.
-        what = "a text, twice while its prompt is copied,"
-        need = self._core.check_budget(2 * longest, self._settings.cache_mb, what)
-        return max(1, min(self._settings.batch_size, (self._settings.cache_mb << 20) // need, len(requests)))
-
-    def _round(self, todo: list[int], places: int) -> None:
-        supply = Supply(
-            self._core, [self._requests[i].prompt for i in todo], self._settings.batch_tokens, self._accounting
-        )
-        lanes = Lanes(places, max(len(self._requests[i].prompt) + self._requests[i].limit for i in todo))
+    def _round(self, supply: Supply, todo: list[int], places: int) -> None:
+        lanes = Lanes(places, max(own + self._requests[i].limit for own, i in zip(supply.own, todo, strict=True)))
         self._texts, waiting = [], list[tuple[int, Ready]]()
         self._progress.expect(supply.tokens)
         while waiting or supply.left or self._texts:
@@ -174,8 +183,7 @@ class Generator:
         """One token for every lane; if memory runs out, half of the lanes are given up for now."""
         last = np.array([text.tokens[-1] for text in self._texts], dtype=np.int64)
         try:
-            lanes.prepare()
-            hidden = self._core.hidden(last, lanes.positions, lanes)
+            hidden = self._core.hidden(last, lanes.positions, lanes.step())
         except RuntimeError as error:
             if not out_of_memory(error) or len(lanes) < 2:
                 raise
@@ -222,10 +230,10 @@ class Generator:
 
     def _choose(self, hidden: Tensor, texts: list[_Text]) -> list[int]:
         if self._sampling == GREEDY:
-            tokens, broken = self._core.most_likely(hidden)
+            tokens, broken = self._core.head.most_likely(hidden)
         else:
-            logits = self._core.logits(hidden)
-            tokens, broken = self._draw(logits, texts), logits.amax(dim=-1).isnan()
+            logits = self._core.head.logits(hidden)
+            tokens, broken = self._draw(logits, texts), most_likely(logits)[0].isnan()
         # Where every logit counts, a NaN hides as a token like any other.
         out = torch.cat([tokens, broken.sum()[None].to(tokens)]).tolist()
         self._accounting.not_finite += out.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -90,9 +91,5 @@ class ResidentLM(HFLM):
             # One token more than the context fits: the last one is only predicted.
             self.accounting.clipped_prompts += length > self.max_length + 1
         results = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
-        self.accounting.not_finite += sum(not _finite(value) for value, _ in results)
+        self.accounting.not_finite += sum(not math.isfinite(value) for value, _ in results)
         return results
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")

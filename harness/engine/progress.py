@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from types import TracebackType
 
 from tqdm import tqdm
@@ -23,7 +22,7 @@ class Progress:
 
     def __init__(self, what: str, tokens: int, documents: int, unit: str = "documents", disabled: bool = False) -> None:
         self._documents, self._done, self._unit = documents, 0, unit
-        self._started, self._tokens = time.monotonic(), 0
+        self._tokens = 0
         self._bar = tqdm(
             total=tokens,
             desc=what,

@@ -21,6 +21,8 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from harness.engine.vocabulary import largest
+
 # Settings of `generate` that leave the choice of tokens alone, or that the engine sees to itself.
 _ELSEWHERE = {
     "max_length", "max_new_tokens", "use_cache", "cache_implementation", "cache_config", "max_cache_len",
@@ -34,7 +36,6 @@ _ELSEWHERE = {
 }  # fmt: skip
 # Of these, what a request may name all the same; the rest counts only in the model's own settings.
 _ASKED = {"until", "max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens", "use_cache"}
-_GROUP = 64  # tokens
 _CHOICES = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 
@@ -102,11 +103,12 @@ class Sampling:
         if not self.do_sample:
             return scores.argmax(dim=-1)
         assert uniforms is not None
-        scores = scores / self.temperature
         kept = None
         if 0 < self.top_k < scores.shape[-1]:
-            # Everything after concerns these alone: a sort of the whole vocabulary would cost more than the model.
+            # Everything after concerns these alone. transformers divides by the temperature first, which
+            # changes no order.
             scores, kept = largest(scores, self.top_k)
+        scores = scores / self.temperature
         for warper in self._warpers():
             scores = warper(None, scores)
         mass = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
@@ -123,29 +125,6 @@ class Sampling:
         if self.min_p is not None:
             out.append(MinPLogitsWarper(self.min_p))
         return out
-
-
-def largest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row and where they stand, as ``topk`` gives them.
-
-    The k largest lie in the k groups with the largest maxima; on a CPU finding these first is several
-    times faster than a search through the whole vocabulary.
-
-    Args:
-        scores: ``[rows, vocabulary]``.
-        k: how many.
-    """
-    groups = scores.shape[-1] // _GROUP
-    if scores.is_cuda or groups <= 2 * k:
-        return scores.topk(k)
-    whole = groups * _GROUP
-    peaks = scores[:, :whole].unflatten(1, (groups, _GROUP)).amax(dim=-1)
-    first = peaks.topk(k).indices[..., None] * _GROUP
-    inside = (first + torch.arange(_GROUP)).flatten(1)
-    rest = torch.arange(whole, scores.shape[-1]).expand(len(scores), -1)
-    candidates = torch.cat([inside, rest], dim=1)
-    values, places = scores.gather(1, candidates).topk(k)
-    return values, candidates.gather(1, places)
 
 
 def stream(seed: int, document: str, sample: int, length: int) -> Tensor:

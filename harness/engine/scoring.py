@@ -12,18 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from harness.engine.accounting import Accounting
 from harness.engine.progress import Progress
 from harness.engine.settings import EngineSettings
 from harness.engine.tree import Ints, PrefixTree, TokenIds
 from harness.engine.walk import Core, Walk, free_memory, out_of_memory
-
-# Logits held at a time, in bytes of fp32. On a CPU larger buys nothing; a GPU wants larger products.
-HEAD_BYTES = {"cpu": 32 << 20, "cuda": 256 << 20}
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,7 @@ def score(
 def _read(core: Core, plan: ScoringPlan, hidden: Tensor, start: int, stop: int) -> NDArray[np.float64]:
     """Log-probability and greedy flag of each pair of a slice, ``[2, pairs]``; one copy to the host."""
     first, last = np.searchsorted(plan.rows, [start, stop])
-    wide = max(1, HEAD_BYTES.get(hidden.device.type, 32 << 20) // (4 * core.model.config.vocab_size))
+    wide = core.head.rows_at_once(hidden)
     parts: list[Tensor] = []
     low = int(first)
     while low < last:
@@ -140,36 +136,4 @@ def _read_rows(core: Core, plan: ScoringPlan, hidden: Tensor, start: int, low: i
     rows = torch.from_numpy(plan.rows[low:high] - start).to(hidden.device)
     at = torch.from_numpy(plan.pair_rows[a:b] - low).to(hidden.device)
     targets = torch.from_numpy(plan.pair_tokens[a:b]).to(hidden.device)
-    return log_probabilities(core, hidden[rows], at, targets)
-
-
-def log_probabilities(core: Core, hidden: Tensor, at: Tensor, targets: Tensor) -> Tensor:
-    """Reads log-probabilities behind rows of hidden states.
-
-    Args:
-        core: the model.
-        hidden: ``[rows, hidden]``.
-        at: row of each pair, ``[pairs]``.
-        targets: token of each pair, ``[pairs]``.
-
-    Returns:
-        fp32 ``[2, pairs]``: the log-probability, and 1 where the token is the most probable one.
-    """
-    logits = head_fp32(core, hidden)
-    at, targets = at.to(logits.device), targets.to(logits.device)
-    chosen = logits[at, targets] - logits.logsumexp(dim=-1)[at]
-    return torch.stack([chosen, (logits.argmax(dim=-1)[at] == targets).float()])
-
-
-def head_fp32(core: Core, hidden: Tensor) -> Tensor:
-    """Logits accumulated and kept in fp32, ``[rows, vocabulary]``, whatever the model's dtype."""
-    head = core.model.get_output_embeddings()
-    if hidden.dtype == torch.float32 or not isinstance(head, nn.Linear):
-        return core.logits(hidden).float()
-    hidden = hidden.to(head.weight.device)
-    if hidden.is_cuda:
-        logits = torch.mm(hidden, head.weight.T, out_dtype=torch.float32)
-    else:
-        # A copy of the whole head in fp32 could be gigabytes; a stretch of the vocabulary is not.
-        logits = torch.cat([F.linear(hidden.float(), part.float()) for part in head.weight.split(8192)], dim=-1)
-    return logits if head.bias is None else logits + head.bias.float()
+    return core.head.log_probabilities(hidden[rows], at, targets)

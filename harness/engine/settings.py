@@ -10,7 +10,8 @@ class EngineSettings:
     """How much the engine takes on at a time.
 
     Attributes:
-        batch_size: texts that are generated side by side.
+        batch_size: texts that are generated side by side; more where their prompts share tokens, as many as
+            take no more memory.
         batch_tokens: tokens of a batch of prompts or of requests to score.
         cache_mb: memory for keys and values, in MiB.
         refill: share of the places of ``batch_size`` that must be free before the next prompts come in;

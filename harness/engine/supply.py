@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from harness.engine.prompt_cache import PromptCache, Segment
 from harness.engine.tree import Ints, PrefixTree, Run, TokenIds
 from harness.engine.walk import Core, KeysValues, Walk
 
-# Shared stretches shorter than this are copied into each lane: attending to one costs a call a layer.
-SHARED = 32
+# Tokens that need not be read for each lane, from which on a shared stretch is held once: attending to one
+# costs some calls a layer, as much time as reading about so many tokens.
+SHARED = 1024
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,17 @@ class Supply:
     def tokens(self) -> int:
         """Distinct tokens of all prompts."""
         return len(self._tree)
+
+    @property
+    def shared(self) -> int:
+        """Tokens of all segments together."""
+        return sum(run.stop - run.start for run in self._tree.runs if _is_shared(run))
+
+    @cached_property
+    def own(self) -> list[int]:
+        """Tokens of each request's prompt that no segment holds."""
+        own = {last: len(self._rest(last, self._on(last))) for last in self._askers}
+        return [own[int(last)] for last in self._tree.lasts]
 
     def take(self, requests: int) -> list[Ready]:
         """Computes prompts for at least one and at most about this many requests."""
@@ -134,4 +147,4 @@ class Supply:
 
 
 def _is_shared(run: Run) -> bool:
-    return run.users > 1 and run.stop - run.start >= SHARED
+    return (run.users - 1) * (run.stop - run.start) >= SHARED

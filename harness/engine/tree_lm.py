@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -112,7 +113,7 @@ class TreeLM(ResidentLM):
         self.accounting.clipped_prompts += plan.clipped
         with Progress("scoring", len(plan.tree), documents, "documents", quiet) as progress:
             answers = score(self._core, plan, self.settings, self.accounting, progress)
-        self.accounting.not_finite += sum(not np.isfinite(value) for value, _ in answers)
+        self.accounting.not_finite += sum(not math.isfinite(value) for value, _ in answers)
         return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:

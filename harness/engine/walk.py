@@ -8,17 +8,17 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
+from harness.anatomy import Anatomy
 from harness.engine.accounting import Accounting
 from harness.engine.attention import Attends, engine_attention
 from harness.engine.blocks import Slice
+from harness.engine.head import Head
 from harness.engine.tree import Ints, PrefixTree
 
 logger = logging.getLogger(__name__)
-FEW = 64  # rows
-STRETCH = 4096  # tokens of the vocabulary
 KeysValues = dict[int, tuple[Tensor, Tensor]]  # layer -> [kv_heads, tokens, head_size] each
 
 
@@ -27,6 +27,7 @@ class Core:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
+        self.head = Head(model)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -44,38 +45,6 @@ class Core:
         ).last_hidden_state[0]
         return out
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Logits of chosen rows, in the model's dtype, ``[rows, vocabulary]``."""
-        head = self.model.get_output_embeddings()
-        assert head is not None
-        if hidden.is_cuda or len(hidden) > FEW or not isinstance(head, nn.Linear):
-            return head(hidden)
-        # For a few rows the CPU's matrix product is half as fast again the other way round.
-        logits = torch.mm(head.weight, hidden.T).T
-        return logits if head.bias is None else logits + head.bias
-
-    def most_likely(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """The most likely token of each row, the first of equals, and whether its logit is NaN, ``[rows]``.
-
-        On a CPU a stretch of the vocabulary at a time: its logits stay in the cache, and only the stretch
-        with the largest one is searched for where it is.
-        """
-        head = self.model.get_output_embeddings()
-        if hidden.is_cuda or len(hidden) > FEW or not isinstance(head, nn.Linear):
-            logits = self.logits(hidden)
-            return logits.argmax(dim=-1), logits.amax(dim=-1).isnan()
-        columns = hidden.T.contiguous()
-        stretches = [torch.mm(part, columns) for part in head.weight.split(STRETCH)]
-        if head.bias is not None:
-            stretches = [s + b[:, None] for s, b in zip(stretches, head.bias.split(STRETCH), strict=True)]
-        tops = torch.stack([stretch.amax(dim=0) for stretch in stretches])
-        where = tops.argmax(dim=0)
-        tokens = torch.empty_like(where)
-        for i in where.unique().tolist():
-            rows = (where == i).nonzero()[:, 0]
-            tokens[rows] = stretches[i][:, rows].argmax(dim=0) + i * STRETCH
-        return tokens, tops.amax(dim=0).isnan()
-
     def check_budget(self, tokens: int, cache_mb: int, what: str) -> int:
         """Bytes of keys and values of so many tokens.
 
@@ -92,10 +61,8 @@ class Core:
 
     def token_bytes(self) -> int:
         """Bytes of one token's keys and values in all layers."""
-        config = self.model.config
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return 2 * config.num_hidden_layers * heads * size * self.model.dtype.itemsize
+        shape = Anatomy.of(self.model)
+        return 2 * shape.n_layers * shape.n_kv_heads * shape.head_size * self.model.dtype.itemsize
 
 
 class Walk:

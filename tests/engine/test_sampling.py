@@ -5,7 +5,7 @@ import torch
 from engine_support import speaking
 from transformers import GenerationConfig
 
-from harness.engine.sampling import Sampling, largest, stream
+from harness.engine.sampling import Sampling, stream
 
 OWN = [{}, {"temperature": 0.6, "top_p": 0.95, "do_sample": True}, {"repetition_penalty": 1.1}, {"top_k": 7}]
 ASKED = [
@@ -62,15 +62,6 @@ def test_a_token_without_mass_is_never_picked():
     logits = torch.tensor([[float("-inf"), 0.0, float("-inf"), 0.0, float("-inf")]]).repeat(3, 1)
     points = torch.tensor([0.0, 0.5, 1 - 1e-16], dtype=torch.float64)
     assert Sampling(do_sample=True).choose(logits, points, None).tolist() == [1, 3, 3]
-
-
-@pytest.mark.parametrize(("vocabulary", "k"), [(64, 5), (1000, 3), (6401, 50), (50257, 50)])
-def test_largest_is_topk(vocabulary, k):
-    torch.manual_seed(k)
-    for scores in (torch.randn(7, vocabulary), torch.randn(vocabulary, 7).T):
-        expected, (values, places) = scores.topk(k), largest(scores, k)
-        assert values.equal(expected.values)
-        assert places.equal(expected.indices)
 
 
 def test_streams_are_repeatable_and_apart():

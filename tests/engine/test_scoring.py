@@ -9,8 +9,6 @@ from engine_support import HEADER, PROMPTS, both, scoring, speaking, tokenizer, 
 from test_walk import WINDOWED
 
 from harness.engine import EngineSettings, Plans, TreeLM
-from harness.engine.scoring import head_fp32
-from harness.engine.walk import Core
 
 REQUESTS = scoring(
     *((p, c) for p in PROMPTS for c in (" 62", " yes", " no", " forty two nuts")),
@@ -121,19 +119,6 @@ def test_order_and_batch_do_not_matter():
     whole = TreeLM(model, tokenizer()).loglikelihood(REQUESTS)
     small = TreeLM(model, tokenizer(), EngineSettings(batch_tokens=3)).loglikelihood(REQUESTS[::-1])[::-1]
     assert [v for v, _ in small] == pytest.approx([v for v, _ in whole], abs=1e-5)
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_head_accumulates_in_fp32_in_a_bf16_model(bias):
-    model = speaking("llama", tie_word_embeddings=False).to(torch.bfloat16)
-    if bias:
-        model.lm_head.bias = torch.nn.Parameter(torch.randn(len(tokenizer()), dtype=torch.bfloat16))
-    hidden = torch.randn(7, 32).to(torch.bfloat16)
-    exact = hidden.double() @ model.lm_head.weight.double().T + (model.lm_head.bias.double() if bias else 0.0)
-    ours = head_fp32(Core(model), hidden)
-    assert ours.dtype == torch.float32
-    assert (ours - exact).abs().max() < 1e-5
-    assert (model.lm_head(hidden) - exact).abs().max() > 1e-3, "bf16 logits would not do"
 
 
 def test_bf16_scores_are_as_near_to_lm_evals_as_these_are_to_themselves():

@@ -50,7 +50,7 @@ def test_equals_each_sequence_alone(architecture, changes, size):
     asked = sequences()
     tree = PrefixTree.of(asked)
     accounting = Accounting()
-    logits = Core(model).logits(hidden_of(model, tree, size, accounting))
+    logits = Core(model).head.logits(hidden_of(model, tree, size, accounting))
     for sequence, last in zip(asked, tree.lasts, strict=True):
         with torch.no_grad():
             alone = model(torch.tensor([sequence])).logits[0]
