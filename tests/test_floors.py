@@ -9,7 +9,8 @@ import harness
 
 ROOT = Path(harness.__file__).parent
 FLOORS = {
-    "plugin": 7, "__main__": 7,
+    "__main__": 8,
+    "plugin": 7, "run": 7, "sweep": 7,
     "report": 6,
     "evaluation": 5,
     "variants": 4, "tasks": 4,
@@ -17,7 +18,7 @@ FLOORS = {
     "engine": 2, "training": 2,
     "patch": 1.5,
     "models": 1, "data": 1, "grading": 1, "lab": 1,
-    "config": 0, "anatomy": 0, "sandbox": 0,
+    "config": 0, "anatomy": 0, "sandbox": 0, "workers": 0,
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -104,6 +104,12 @@ def _typed(kind: type[T], content: Any, what: str) -> T:
         raise ValueError(f"{what}: {str(error).splitlines()[0]}. Keys: {keys}") from error
 
 
+def names_of(value: Any) -> list[str]:
+    """A list of names from a list or from text with commas, each once."""
+    items = value.split(",") if isinstance(value, str) else list(value or [])
+    return list(dict.fromkeys(str(i).strip() for i in items if str(i).strip()))
+
+
 def compose_run(overrides: Sequence[str] = ()) -> RunConfig:
     """The run's config with these Hydra overrides.
 

@@ -30,13 +30,18 @@ class RuntimeConfig:
         device_map: as in transformers: ``auto`` or ``balanced`` share one model out among several GPUs;
             null puts it on ``device``.
         dtype: dtype of the resident model; ``auto`` as stored.
-        batch_size: requests in a batch (``engine=hf``), texts that are generated side by side (``engine=tree``).
+        batch_size: requests in a batch (``engine=hf``), texts that are generated side by side (``engine=tree``;
+            more where their prompts share tokens, as many as take no more memory).
         batch_tokens: tokens of a batch of prompts or scored requests (``engine=tree``).
         cache_mb: memory for keys and values, in MiB (``engine=tree``).
         refill: share of the ``batch_size`` places that must be free before the next prompts come in, from
             0 (at once) to 1 (when all are; ``engine=tree``).
         deadline: seconds that one generated text may take; null for any. A text that is late ends there
             and is counted.
+        cell_deadline: seconds that one process may work on one cell, grading included; null for any. A cell
+            that is late fails, and keeps the parts it finished.
+        gpus_per_worker: devices that each worker leases; null leases one to each worker of ``pytest -n`` and
+            of a sweep, and leaves all to a run that is alone.
         max_length: context in tokens; null takes the model's own.
         attn_implementation: as in transformers; null for its default.
         threads: torch threads in a worker; null shares the cores out among the workers.
@@ -52,6 +57,8 @@ class RuntimeConfig:
     cache_mb: int = 8192
     refill: float = 0.25
     deadline: float | None = None
+    cell_deadline: float | None = None
+    gpus_per_worker: int | None = None
     max_length: int | None = None
     attn_implementation: str | None = None
     threads: int | None = None

@@ -2,6 +2,7 @@
 
 from harness.engine.accounting import Accounting
 from harness.engine.choose import ENGINES, depends_on_batch, engine_of, open_engine, why_not_tree
+from harness.engine.deadline import Deadline
 from harness.engine.generation import TextRequest
 from harness.engine.hf import ResidentLM
 from harness.engine.plans import Plans
@@ -12,6 +13,7 @@ from harness.engine.tree_lm import TreeLM
 __all__ = [
     "ENGINES",
     "Accounting",
+    "Deadline",
     "EngineSettings",
     "Plans",
     "ResidentLM",

@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.engine.accounting import Accounting
+from harness.engine.deadline import Deadline
 
 _LIMIT_ALIASES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 DEFAULT_BUDGET = 256  # lm-eval's own default of max_gen_toks
@@ -47,6 +48,7 @@ class ResidentLM(HFLM):
     ) -> None:
         super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size, max_length=max_length)
         self.accounting = Accounting()
+        self.cell_deadline = Deadline()
         self._deadline = deadline
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -74,7 +76,12 @@ class ResidentLM(HFLM):
         kept = {k: v for k, v in settings.items() if k not in _LIMIT_ALIASES}
         return {**kept, "max_gen_toks": allowed}, allowed < wanted
 
+    def _model_call(self, inps: Tensor, **settings: Any) -> Tensor:
+        self.cell_deadline.check()
+        return super()._model_call(inps, **settings)
+
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
+        self.cell_deadline.check()
         watch = LogitsProcessorList([_CountNaN(self.accounting)])
         if self._deadline is not None:
             # transformers counts from the start of the batch, which is the start of each of its texts.

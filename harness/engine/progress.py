@@ -8,6 +8,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from harness.engine.deadline import Deadline
+
 
 class Progress:
     """Documents done, tokens per second and the time left.
@@ -18,9 +20,19 @@ class Progress:
         documents: documents (or texts) to do.
         unit: what they are called.
         disabled: show nothing; also where ``TQDM_DISABLE`` is set.
+        deadline: looked at whenever there is progress.
     """
 
-    def __init__(self, what: str, tokens: int, documents: int, unit: str = "documents", disabled: bool = False) -> None:
+    def __init__(
+        self,
+        what: str,
+        tokens: int,
+        documents: int,
+        unit: str = "documents",
+        disabled: bool = False,
+        deadline: Deadline | None = None,
+    ) -> None:
+        self._deadline = deadline or Deadline()
         self._documents, self._done, self._unit = documents, 0, unit
         self._tokens = 0
         self._bar = tqdm(
@@ -44,6 +56,7 @@ class Progress:
             self._done = round(self._documents * self._tokens / self._bar.total)
         self._show()
         self._bar.update(tokens)
+        self._deadline.check(f"{self._done} of {self._documents} {self._unit}")
 
     def expect(self, tokens: int) -> None:
         """Adds tokens to the total."""

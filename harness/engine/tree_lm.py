@@ -111,7 +111,7 @@ class TreeLM(ResidentLM):
         self.accounting.requests += requests
         self.accounting.prompt_tokens += plan.tokens
         self.accounting.clipped_prompts += plan.clipped
-        with Progress("scoring", len(plan.tree), documents, "documents", quiet) as progress:
+        with Progress("scoring", len(plan.tree), documents, "documents", quiet, self.cell_deadline) as progress:
             answers = score(self._core, plan, self.settings, self.accounting, progress)
         self.accounting.not_finite += sum(not math.isfinite(value) for value, _ in answers)
         return answers
@@ -185,7 +185,9 @@ class TreeLM(ResidentLM):
         fitting = [
             t if len(t.prompt) <= room - t.limit else replace(t, prompt=t.prompt[-(room - t.limit) :]) for t in texts
         ]
-        with Progress("generating", sum(t.limit for t in texts), len(texts), "texts", quiet) as progress:
+        with Progress(
+            "generating", sum(t.limit for t in texts), len(texts), "texts", quiet, self.cell_deadline
+        ) as progress:
             generator = Generator(
                 self._core, self.tokenizer, sampling, self._ends(), self.settings, self.accounting, progress
             )

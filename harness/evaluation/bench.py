@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from transformers import PreTrainedModel
 from harness.config.schema import RuntimeConfig
 from harness.engine import Plans
 from harness.evaluation.cells import CellResult, file_name
+from harness.evaluation.claims import Claims
 from harness.evaluation.gates import GateVerdict, judge
 from harness.evaluation.grid import Grid, PlannedCell, model_ref, source_of
 from harness.evaluation.identity import Cell
-from harness.evaluation.runner import run, stored
+from harness.evaluation.journal import Journal
+from harness.evaluation.session import Session
 from harness.evaluation.store import Store
+from harness.evaluation.work import Work
 from harness.models import Base, ModelRef, load_base, load_model
 from harness.patch import Patch, export
 from harness.sandbox import Limits, Sandbox, open_sandbox
@@ -53,10 +57,14 @@ def share_threads(runtime: RuntimeConfig) -> None:
 class Bench:
     """Holds one base at a time; patches go in and out of it."""
 
-    def __init__(self, grid: Grid, command: str = "") -> None:
+    def __init__(self, grid: Grid, command: str = "", session: Session | None = None) -> None:
         self.grid = grid
         self.command = command
+        self.session = session or Session()
         self.store = Store(Path(grid.run.results.dir))
+        self.journal = Journal(self.store.folder, self.session.name)
+        claims = Claims(self.store.folder, self.journal, self.session.log)
+        self._work = Work(self.store, claims, self.journal, grid.run.fresh)
         self._base: Base | None = None
         self._asked: ModelRef | None = None
         self._patch: tuple[str, str, Patch] | None = None
@@ -65,27 +73,57 @@ class Bench:
         self._sandboxes: dict[bool, Sandbox] = {}
 
     def evaluate(self, planned: PlannedCell) -> Evaluated:
-        """Runs a cell unless it is stored with the same identity, and judges its gate."""
-        result, reused = self._result(planned, fresh=self.grid.run.fresh)
-        gates: tuple[GateVerdict, ...] = ()
-        if planned.gate is not None:
-            needed = {v for v in (planned.gate.above, planned.gate.not_below) if v}
-            others = {v: self._result(self.grid.sibling(planned, v), fresh=False)[0] for v in sorted(needed)}
-            gates = tuple(judge(planned.gate, result, others, self.store))
-        return Evaluated(result, reused, gates)
+        """Runs a cell unless it is stored with the same identity, and judges its gate.
 
-    def _result(self, planned: PlannedCell, fresh: bool) -> tuple[CellResult, bool]:
+        What goes wrong is stored beside the results, for the table, and raised.
+        """
+        try:
+            result = self._result(planned)
+            gates: tuple[GateVerdict, ...] = ()
+            if planned.gate is not None:
+                needed = {v for v in (planned.gate.above, planned.gate.not_below) if v}
+                others = {v: self._result(self.grid.sibling(planned, v)) for v in sorted(needed)}
+                gates = tuple(judge(planned.gate, result, others, self.store))
+        except Exception as error:
+            self.fail(planned, f"{type(error).__name__}: {error}")
+            raise
+        return Evaluated(result, result.settings.get("session") != self.session.name, gates)
+
+    def fail(self, planned: PlannedCell, text: str) -> None:
+        """Notes that a cell has no result, and why."""
+        with suppress(OSError):  # a full disk is what may have gone wrong
+            self.store.put_failure(planned.name, text, self.command)
+            self.journal.note(planned.name, "failed", text)
+
+    def help(self) -> list[str]:
+        """Does what nobody works on, of any cell, until there is nothing left.
+
+        Returns:
+            For each cell that was helped with, how many of its parts were done.
+        """
+        out = []
+        cells = self.session.plan.order if self.session.plan else self.grid.cells
+        # What runs under the base that is here comes first.
+        for planned in sorted(cells, key=lambda c: c.model != self._asked):
+            if self.journal.settled(planned.name):
+                continue
+            try:
+                done = self._work.help(self.cell(planned), self._cuts(planned), self._plans)
+            except Exception as error:
+                # Its own case will say so; nobody else needs to try.
+                logger.warning("%s: %s", planned.name, error)
+                self.journal.note(planned.name, "failed", str(error))
+                continue
+            if done:
+                out.append(f"{planned.name}: {sum(part.stop - part.start for part in done)} documents")
+        return out
+
+    def _result(self, planned: PlannedCell) -> CellResult:
         cell = self.cell(planned)
-        # Two workers may want the same cell: one as its own, one as what a gate compares with.
-        cell_path = self.store.path(planned.name).relative_to(self.store.folder)
-        lock = self.store.folder / ".locks" / cell_path.with_suffix(".lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock):
-            found = None if fresh else stored(cell, self.store)
-            if found is not None:
-                logger.info("%s: stored already, not run again", planned.name)
-                return found, True
-            return run(cell, self.store, self._plans), False
+        return self._work.finish(cell, self._cuts(planned), self._plans)
+
+    def _cuts(self, planned: PlannedCell) -> int:
+        return self.session.plan.parts.get(planned.name, 1) if self.session.plan else 1
 
     def cell(self, planned: PlannedCell) -> Cell:
         """A cell with its model, patch and data loaded."""
@@ -103,6 +141,7 @@ class Bench:
             sandbox={"name": sandbox.name, **asdict(self._limits())} if sandbox else None,
             command=self.command,
             position=self.grid.cells.index(planned),
+            session=self.session.name,
         )
 
     def base(self, ref: ModelRef) -> Base:

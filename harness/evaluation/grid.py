@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.anatomy import parse_parts
 from harness.config.compose import (
@@ -15,6 +14,7 @@ from harness.config.compose import (
     compose_variant,
     expand_tasks,
     known,
+    names_of,
     short,
     unknown,
 )
@@ -58,12 +58,6 @@ class Grid:
     def sibling(self, cell: PlannedCell, variant: str) -> PlannedCell:
         """The cell of another variant of the same model and task."""
         return self.find(replace(cell.name, variant=variant))
-
-
-def names_of(value: Any) -> list[str]:
-    """A list of names from a list or from text with commas, each once."""
-    items = value.split(",") if isinstance(value, str) else list(value or [])
-    return list(dict.fromkeys(str(i).strip() for i in items if str(i).strip()))
 
 
 def model_ref(name: str, run: RunConfig) -> tuple[ModelRef, str | None, str]:

@@ -38,6 +38,7 @@ class Cell:
         sandbox: kind and limits of the sandbox that runs its programs, or None.
         command: the command that asked for it, to be shown beside the result.
         position: its place in the grid, which orders the tables.
+        session: which session runs it.
     """
 
     name: CellName
@@ -51,6 +52,7 @@ class Cell:
     sandbox: dict[str, Any] | None = None
     command: str = ""
     position: int = 0
+    session: str = ""
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -87,6 +89,11 @@ class Cell:
         }
 
     @property
+    def by_batch(self) -> bool:
+        """Its texts depend on which of them share a batch, so it cannot be divided."""
+        return self.identity["batch_size"] is not None
+
+    @cached_property
     def digest(self) -> str:
         """Digest of the identity."""
         return identity_digest(self.identity)

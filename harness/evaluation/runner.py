@@ -6,7 +6,9 @@ import logging
 import math
 import random
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from statistics import fmean
@@ -17,34 +19,39 @@ import torch
 from lm_eval.api.registry import get_aggregation
 from lm_eval.evaluator import evaluate
 
-from harness.engine import EngineSettings, Plans, ResidentLM, open_engine
+from harness.engine import Deadline, EngineSettings, Plans, ResidentLM, open_engine
 from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.identity import Cell
-from harness.evaluation.store import Store
+from harness.evaluation.parts import Part, Share
 from harness.tasks.load import LoadedTask
+from harness.tasks.sourced import SourcedTask
 
 logger = logging.getLogger(__name__)
 
 
-def stored(cell: Cell, store: Store) -> CellResult | None:
-    """The cell's result if it is stored with the same identity."""
-    result = store.get(cell.name)
-    return result if result is not None and result.digest == cell.digest else None
+def documents_of(cell: Cell) -> dict[str, int]:
+    """Subtask -> documents that the cell asks."""
+    counts = {name: len(task.eval_docs) for name, task in cell.task.subtasks.items()}
+    return counts if cell.limit is None else {name: min(n, cell.limit) for name, n in counts.items()}
 
 
-def run(cell: Cell, store: Store, plans: Plans | None = None) -> CellResult:
-    """Evaluates a cell and stores it.
+def run_part(cell: Cell, part: Part, plans: Plans | None = None) -> Share:
+    """Evaluates some of a cell's documents; prompts are those of the whole cell.
 
     Args:
         cell: the cell.
-        store: where its result goes.
+        part: which of its documents, counted through all subtasks.
         plans: encoded requests that earlier variants of the same base left.
+
+    Raises:
+        TimeoutError: if ``runtime.cell_deadline`` passes.
     """
     started = time.monotonic()
     _check_metric(cell.task)
     _seed_everything(cell)
     runtime = cell.runtime
-    with cell.patch.applied(cell.base.model) as model:
+    deadline = Deadline(runtime.cell_deadline, f"cell {cell.name}")
+    with cell.patch.applied(cell.base.model) as model, _asking(cell, part, deadline) as subtasks:
         lm = open_engine(
             model,
             cell.base.tokenizer,
@@ -54,9 +61,10 @@ def run(cell: Cell, store: Store, plans: Plans | None = None) -> CellResult:
             runtime.attn_implementation,
             plans,
         )
+        lm.cell_deadline = deadline
         answer = evaluate(
             lm,
-            {"tasks": dict(cell.task.subtasks)},
+            {"tasks": subtasks},
             limit=cell.limit,
             bootstrap_iters=0,
             log_samples=True,
@@ -65,10 +73,38 @@ def run(cell: Cell, store: Store, plans: Plans | None = None) -> CellResult:
         )
     assert answer is not None, "evaluate answers None only beside rank 0"
     outcomes = outcomes_of(answer["samples"], cell.task, lm)
-    result = _result(cell, outcomes, asdict(lm.accounting), time.monotonic() - started)
-    store.put(result, outcomes)
+    return Share(part, outcomes, asdict(lm.accounting), time.monotonic() - started)
+
+
+@contextmanager
+def _asking(cell: Cell, part: Part, deadline: Deadline) -> Iterator[dict[str, SourcedTask]]:
+    """The subtasks that have documents in a part, told which."""
+    first, asked = 0, {}
+    for name, n in documents_of(cell).items():
+        own = range(max(part.start - first, 0), min(part.stop - first, n))
+        if own:
+            asked[name] = cell.task.subtasks[name]
+            asked[name].documents, asked[name].deadline = own, deadline
+        first += n
+    try:
+        yield asked
+    finally:
+        for task in asked.values():
+            task.documents, task.deadline = None, Deadline()
+
+
+def merge(cell: Cell, shares: Sequence[Share]) -> tuple[CellResult, list[Outcome]]:
+    """One result of all parts, with the outcomes in the order of an undivided cell."""
+    outcomes = [outcome for share in shares for outcome in share.outcomes]
+    filters = list(dict.fromkeys(outcome.filter for outcome in outcomes))
+    order = {name: i for i, name in enumerate(cell.task.subtasks)}
+    outcomes.sort(key=lambda o: (order[o.subtask], filters.index(o.filter), o.doc_id))
+    counts: Counter[str] = Counter()
+    for share in shares:
+        counts.update(share.counts)
+    result = _result(cell, outcomes, dict(counts), sum(share.seconds for share in shares), len(shares))
     logger.info("%s: %s %.4f, n=%d, %.1f s", cell.name, result.metric, result.score, result.n, result.seconds)
-    return result
+    return result, outcomes
 
 
 def _engine_settings(cell: Cell) -> EngineSettings:
@@ -149,7 +185,7 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds: float) -> CellResult:
+def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds: float, parts: int) -> CellResult:
     metric, _, filter_name = cell.task.config.metric.partition(",")
     scored = [o for o in outcomes if o.filter == (filter_name or "none") and metric in o.metrics]
     if not scored:
@@ -189,6 +225,8 @@ def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds
             "batch_size": cell.runtime.batch_size,
             "device": str(cell.base.model.device),
             "position": cell.position,
+            "parts": parts,
+            "session": cell.session,
             "command": cell.command,
         },
     )

@@ -10,11 +10,29 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.evaluation.cells import FORMAT, CellName, CellResult, Outcome, file_name
 from harness.evaluation.files import atomic_write, write_text
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that has no result.
+
+    Attributes:
+        name: which cell.
+        text: what went wrong.
+        command: what asked for it.
+        when: UTC time, ISO format.
+    """
+
+    name: CellName
+    text: str
+    command: str
+    when: str
 
 
 class Store:
@@ -45,7 +63,25 @@ class Store:
             for outcome in outcomes:
                 file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
         write_text(path, json.dumps({"format": FORMAT, **asdict(result)}, indent=1, ensure_ascii=False) + "\n")
+        self._failure(result.name).unlink(missing_ok=True)
         return path
+
+    def put_failure(self, name: CellName, text: str, command: str) -> None:
+        """Notes why a cell has no result; gone when it gets one."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        failure = Failure(name, text, command, now)
+        write_text(self._failure(name), json.dumps(asdict(failure), indent=1, ensure_ascii=False) + "\n")
+
+    def failures(self) -> list[Failure]:
+        """Cells that failed when they were last run."""
+        out = []
+        for path in sorted((self.folder / "failed").glob("*/*/*.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            out.append(Failure(**{**content, "name": CellName(**content["name"])}))
+        return out
+
+    def _failure(self, name: CellName) -> Path:
+        return self.folder / "failed" / self.path(name).relative_to(self.folder / "cells")
 
     def _set_aside(self, path: Path) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
@@ -73,13 +109,14 @@ class Store:
                     raise ValueError(f"{path}: line {number} is not an outcome: {error}") from error
         return out
 
-    def readable(self) -> tuple[list[CellResult], list[str]]:
-        """All cells that can be read, and for each of the others what is wrong with it."""
+    def readable(self, outcomes: bool = True) -> tuple[list[CellResult], list[str]]:
+        """All cells that can be read (``outcomes``: these too), and for each of the others what is wrong with it."""
         results, problems = [], []
         for path in sorted((self.folder / "cells").glob("*/*/*.json")):
             try:
                 result = _read(path)
-                self.outcomes(result.name)
+                if outcomes:
+                    self.outcomes(result.name)
             except ValueError as error:
                 problems.append(str(error))
             else:

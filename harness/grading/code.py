@@ -13,7 +13,7 @@ def passes(programs: Sequence[str], tests: str, sandbox: Sandbox) -> list[bool]:
     seen: dict[str, bool] = {}
     for program in programs:
         if program not in seen:
-            seen[program] = sandbox.run(f"{program}\n{tests}\n").passed
+            seen[program] = sandbox.run(program, tests).passed
     return [seen[program] for program in programs]
 
 

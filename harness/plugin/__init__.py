@@ -11,9 +11,7 @@ Nothing here happens in sessions that collect no such function. The collection l
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,15 +21,37 @@ from harness.plugin.reporting import (
     pytest_report_header,
     pytest_report_teststatus,
     pytest_runtest_makereport,
+    pytest_sessionfinish,
     pytest_terminal_summary,
 )
-from harness.plugin.session import BENCH, GRID, LEFT_OUT, is_case, is_our_fixture, planned_cell, the_grid
+from harness.plugin.session import (
+    CASES,
+    GRID,
+    LEFT_OUT,
+    case_id,
+    is_case,
+    is_our_fixture,
+    planned_cell,
+    the_bench,
+    the_grid,
+)
+from harness.plugin.xdist import (
+    Helper,
+    pytest_configure_node,
+    pytest_handlecrashitem,
+    pytest_xdist_auto_num_workers,
+    worker_count,
+)
 
 __all__ = [
+    "pytest_configure_node",
+    "pytest_handlecrashitem",
     "pytest_report_header",
     "pytest_report_teststatus",
     "pytest_runtest_makereport",
+    "pytest_sessionfinish",
     "pytest_terminal_summary",
+    "pytest_xdist_auto_num_workers",
 ]
 
 _OPTIONS = ("--model", "--variants", "--tasks", "--limit", "--set", "--results", "--fresh", "--dry-run")
@@ -54,7 +74,7 @@ def overrides(config: pytest.Config) -> list[str]:
     """The command line's options as Hydra overrides."""
     # Before anything that imports the hub's libraries, which read the setting once.
     settle_offline()
-    from harness.evaluation.grid import names_of
+    from harness.config.compose import names_of
 
     out = []
     for key in ("model", "variants", "tasks"):
@@ -96,10 +116,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("task")
     own = [c for c in grid.cells if marker is None or not marker.args or c.name.task.partition("(")[0] in marker.args]
     several = marker is None or len(marker.args) != 1
-    ids = [
-        f"{c.name.task}-{c.name.model}-{c.name.variant}" if several else f"{c.name.model}-{c.name.variant}" for c in own
-    ]
-    metafunc.parametrize("cell", own, ids=ids, indirect=True)
+    metafunc.parametrize("cell", own, ids=[case_id(c, several) for c in own], indirect=True)
 
 
 def _is_ours(metafunc: pytest.Metafunc) -> bool:
@@ -108,18 +125,26 @@ def _is_ours(metafunc: pytest.Metafunc) -> bool:
     return is_our_fixture(definitions)
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Orders cells by model, variant and task; drops empty functions and doubles of the generic one."""
+@pytest.hookimpl(trylast=True)  # what -k and its like leave is what is shared out
+def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Orders cells, drops empty functions and doubles of the generic one, adds helpers for workers that idle."""
     if GRID not in config.stash:
         return
+    from harness.evaluation.schedule import schedule
+    from harness.plugin.xdist import timings
+
     grid = the_grid(config, overrides(config))
-    rank = {c.name: i for i, c in enumerate(grid.cells)}
     planned = {item: planned_cell(item) for item in items}
     named = {c.name for item, c in planned.items() if c is not None and _marked(item)}
     rest = [i for i in items if not is_case(i)]
     cases = [i for i in items if (c := planned[i]) is not None and (_marked(i) or c.name not in named)]
+    asked = {planned[i].name for i in cases}  # type: ignore[union-attr]
+    cells = [c for c in grid.cells if c.name in asked]
+    config.stash[CASES] = plan = schedule(cells, grid.run.limit, worker_count(config), timings(config))
+    rank = {c.name: i for i, c in enumerate(plan.order)}
     cases.sort(key=lambda i: rank[planned[i].name])  # type: ignore[union-attr]
-    items[:] = [*rest, *cases]
+    helpers = 2 * worker_count(config) if worker_count(config) > 1 and cases and not grid.run.dry_run else 0
+    items[:] = [*rest, *cases, *(Helper.numbered(session, i) for i in range(1, helpers + 1))]
     config.stash[LEFT_OUT] = sorted({c.name.task for c in grid.cells} - {planned[i].name.task for i in cases})  # type: ignore[union-attr]
 
 
@@ -139,19 +164,4 @@ def _marked(item: pytest.Item) -> bool:
 @pytest.fixture
 def cell(request: pytest.FixtureRequest) -> CellCase:
     """One cell of the grid."""
-    config = request.config
-    if BENCH not in config.stash:
-        from harness.evaluation.bench import Bench, share_threads
-
-        share_threads(the_grid(config, overrides(config)).run.runtime)
-        command = shlex.join(["pytest", *map(str, config.invocation_params.args)])
-        asked = getattr(config, "workerinput", {}).get("harness_command", command)
-        config.stash[BENCH] = Bench(the_grid(config, overrides(config)), asked)
-    return CellCase(request.param, config.stash[BENCH], request)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Tells a worker the command line that was typed."""
-    arguments = map(str, node.config.invocation_params.args)
-    node.workerinput["harness_command"] = shlex.join(["pytest", *arguments])
+    return CellCase(request.param, the_bench(request.config), request)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.plugin.session import GRID, LINE, PLAN, is_case, the_grid
+from harness.plugin.session import BENCH, GRID, HELP, LINE, PLAN, is_case, the_grid
 
 if TYPE_CHECKING:
     from harness.evaluation.grid import Grid
@@ -28,7 +28,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
 
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
     """Writes the score where pytest would write a dot."""
-    line = dict(getattr(report, "user_properties", ())).get(LINE)
+    if report.outcome == "rerun":
+        return "rerun", f"{report.nodeid} WORKER DIED\n", ("WORKER DIED", {"yellow": True})
+    told = dict(getattr(report, "user_properties", ()))
+    if report.when == "call" and report.passed and HELP in told:
+        if not told[HELP]:
+            return "", "", ""  # a helper that found nothing to do is nobody's business
+        word = f"HELPED {told[HELP]}"
+        return "helped", "" if config.get_verbosity() > 0 else f"{word}\n", word
+    line = told.get(LINE)
     if report.when != "call" or line is None:
         return None
     word = f"{report.outcome.upper()} {line}"
@@ -82,3 +90,17 @@ def _write_tables(terminalreporter: Any, grid: Grid) -> None:
         return
     terminalreporter.write_line(terminal_text(table))
     terminalreporter.write_line("written: " + ", ".join(str(p) for p in write_pages(table)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """The controller puts the session's journal away."""
+    config = session.config
+    if hasattr(config, "workerinput") or GRID not in config.stash:
+        return
+    from harness.evaluation.journal import Journal
+    from harness.plugin.xdist import SESSION
+
+    names = [config.stash[BENCH].session.name] if BENCH in config.stash else []
+    names += [config.stash[SESSION]] if SESSION in config.stash else []
+    for name in names:
+        Journal(Path(config.stash[GRID].run.results.dir), name).close()

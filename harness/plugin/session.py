@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.workers import lease_for
+
 if TYPE_CHECKING:
+    from harness.evaluation.bench import Bench
     from harness.evaluation.grid import Grid, PlannedCell
 
 GRID: pytest.StashKey[Any] = pytest.StashKey()
 BENCH: pytest.StashKey[Any] = pytest.StashKey()
+CASES: pytest.StashKey[Any] = pytest.StashKey()
+LEASE: pytest.StashKey[Any] = pytest.StashKey()
+LOG: pytest.StashKey[Path] = pytest.StashKey()
 LEFT_OUT: pytest.StashKey[list[str]] = pytest.StashKey()
 # Names of the properties that travel from a worker to the controller.
 LINE = "harness_line"
 PLAN = "harness_plan"
+HELP = "harness_help"
 
 
 def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
@@ -28,11 +37,35 @@ def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
     """
     if GRID not in config.stash:
         from harness.config.compose import compose_run
+
+        run = compose_run(overrides or [])
+        if hasattr(config, "workerinput"):
+            # Before torch is imported: whoever asks CUDA for its devices first settles them.
+            config.stash[LEASE] = lease_for(run.runtime.device, run.runtime.gpus_per_worker or 1)
         from harness.evaluation.grid import plan_grid
 
-        config.stash[GRID] = plan_grid(compose_run(overrides or []))
+        config.stash[GRID] = plan_grid(run)
         _start_log(config)
     return config.stash[GRID]
+
+
+def the_bench(config: pytest.Config) -> Bench:
+    """This process's bench, made at the first call."""
+    if BENCH not in config.stash:
+        from harness.evaluation.bench import Bench, share_threads
+        from harness.evaluation.session import Session, new_session
+
+        grid, given = the_grid(config), getattr(config, "workerinput", {})
+        share_threads(grid.run.runtime)
+        command = given.get("harness_command") or typed_command(config)
+        session = Session(given.get("harness_session") or new_session(), config.stash[CASES], config.stash[LOG])
+        config.stash[BENCH] = Bench(grid, command, session)
+    return config.stash[BENCH]
+
+
+def typed_command(config: pytest.Config) -> str:
+    """The command line as it was typed."""
+    return shlex.join(["pytest", *map(str, config.invocation_params.args)])
 
 
 def _worker(config: pytest.Config) -> str:
@@ -43,7 +76,9 @@ def _start_log(config: pytest.Config) -> None:
     """A log file for each process; xdist would drop what workers print."""
     from harness.evaluation.logs import log_to
 
-    log_to(Path(config.stash[GRID].run.results.dir), _worker(config))
+    config.stash[LOG] = log_to(Path(config.stash[GRID].run.results.dir), _worker(config))
+    if leased := config.stash.get(LEASE, None):
+        logging.getLogger("harness").info("leased device %s", ", ".join(leased.devices))
     # Bars of every batch would fill the log; the log says what runs and what it took.
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -58,6 +93,22 @@ def is_case(item: pytest.Item) -> bool:
 def is_our_fixture(definitions: Sequence[Any]) -> bool:
     """The definition in force is this plugin's, not another project's of the same name."""
     return bool(definitions) and definitions[-1].func.__module__ == "harness.plugin"
+
+
+def case_id(cell: PlannedCell, several: bool) -> str:
+    """What pytest shows in brackets: with the task where a function runs several."""
+    own = f"{cell.name.model}-{cell.name.variant}"
+    return f"{cell.name.task}-{own}" if several else own
+
+
+def is_case_id(grid: Grid, nodeid: str, cell: PlannedCell | None = None) -> bool:
+    """A node id is that of a cell's case (of this cell, or of any)."""
+    cells = grid.cells if cell is None else (cell,)
+    return any(
+        nodeid.endswith(f"[{case_id(c, True)}]")
+        or (nodeid.endswith(f"[{case_id(c, False)}]") and c.name.task.partition("(")[0] in nodeid)
+        for c in cells
+    )
 
 
 def planned_cell(item: pytest.Item) -> PlannedCell | None:

@@ -74,7 +74,14 @@ def to_json(table: Table) -> str:
         for row in table.rows
         for task, e in row.entries.items()
     ]  # fmt: skip
-    page = {"baseline": table.baseline, "tasks": table.tasks, "comparisons": table.comparisons, "cells": cells}
+    failed = [failure for row in table.rows for failure in row.failures.values()]
+    page = {
+        "baseline": table.baseline,
+        "tasks": table.tasks,
+        "comparisons": table.comparisons,
+        "cells": cells,
+        "failed": failed,
+    }
     return json.dumps(page, indent=1, default=asdict) + "\n"
 
 

@@ -58,23 +58,24 @@ def _legend(table: Table) -> str:
 
 def _scores(table: Table, model: str) -> list[str]:
     rows = [r for r in table.rows if r.model == model]
-    tasks = [t for t in table.tasks if any(t in r.entries for r in rows)]
+    tasks = [t for t in table.tasks if any(t in r.entries or t in r.failures for r in rows)]
     heads = []
     for task in tasks:
         results = [r.entries[task].result for r in rows if task in r.entries]
+        if not results:
+            heads.append(task)
+            continue
         sizes = sorted({r.n for r in results})
         n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         heads.append(f"{task}<br>n={n}, chance {percent(results[0].chance)}")
     lines = [_line(["variant", "parameters touched", *heads]), _line(["---", "---:", *["---:"] * len(tasks)])]
     for row in rows:
-        cells = [_score(row.entries.get(task)) for task in tasks]
+        cells = [_score(row.entries[task]) if task in row.entries else row.absent(task) for task in tasks]
         lines.append(_line([f"`{row.variant}`", row.touched, *cells]))
     return lines
 
 
-def _score(entry: Entry | None) -> str:
-    if entry is None:
-        return "not run"
+def _score(entry: Entry) -> str:
     text = f"**{percent(entry.score.value)}** {interval(entry.score)}"
     if entry.result.problems:
         text += " ⚠"
@@ -183,6 +184,8 @@ def _footer(table: Table) -> list[str]:
         prints = {e.result.identity["model"] for row in table.rows if row.model == model for e in row.entries.values()}
         lines.append(f"- {model}: weights {', '.join(sorted(p[:16] for p in prints))}")
     for row in table.rows:
+        if not row.entries:
+            continue
         entry = next(iter(row.entries.values())).result
         settings = {k: v for k, v in entry.patch["config"].items() if v not in (None, [], "")}
         donors = "".join(f"; donor {name} {mark[:16]}" for name, mark in entry.patch["donors"].items())
@@ -206,7 +209,16 @@ def _footer(table: Table) -> list[str]:
         for e in row.entries.values()
         if e.pairing and e.pairing.differing
     ]
-    return lines + warned + unpaired + apart + [f"- ⚠ left out: {problem}" for problem in table.damaged]
+    failed = [
+        f"- ✗ {f.name} failed at {f.when}: {one_line(f.text)}" for row in table.rows for f in row.failures.values()
+    ]
+    return lines + failed + warned + unpaired + apart + [f"- ⚠ left out: {problem}" for problem in table.damaged]
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """A message as one line of a page."""
+    whole = " ".join(text.split())
+    return whole if len(whole) <= most else whole[: most - 1] + "…"
 
 
 def _common(key: str, results: Sequence[object]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from harness.evaluation.cells import CellResult
 from harness.evaluation.pairing import Pairing, estimate, pair
 from harness.evaluation.statistics import ALPHA, Estimate, holm
-from harness.evaluation.store import Store
+from harness.evaluation.store import Failure, Store
 
 Verdict = Literal["baseline", "gain", "regression", "unresolved", "none"]
 
@@ -41,10 +41,17 @@ class Row:
     model: str
     variant: str
     entries: dict[str, Entry]
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+    def absent(self, task: str) -> str:
+        """What stands in the place of a score that is not there."""
+        return "failed" if task in self.failures else "not run"
 
     @property
     def touched(self) -> str:
         """Parameters touched, of all, as computed when the patch was built."""
+        if not self.entries:
+            return ""
         patch = next(iter(self.entries.values())).result.patch
         return "0" if not patch["touched"] else f"{patch['touched']:,} ({patch['touched'] / patch['total']:.1%})"
 
@@ -92,8 +99,10 @@ def build_table(
     store = Store(folder)
     readable, damaged = store.readable()
     everything = sorted(readable, key=lambda r: (r.settings.get("position", 0), r.finished))
+    failures = store.failures()
     if not everything:
-        raise ValueError(f"{folder} holds no stored cells" + "".join(f"; {d}" for d in damaged))
+        problems = [*damaged, *(f"{f.name} failed: {f.text}" for f in failures)]
+        raise ValueError(f"{folder} holds no stored cells" + "".join(f"; {p}" for p in problems))
     for kind, chosen in (("task", tasks), ("variant", variants), ("model", models)):
         there = sorted({getattr(r.name, kind) for r in everything})
         if wrong := [name for name in chosen or () if name not in there]:
@@ -105,7 +114,10 @@ def build_table(
         for r in everything
         if _in(r.name.task, tasks) and _in(r.name.variant, shown_variants) and _in(r.name.model, models)
     ]
-    shown = tuple(tasks or dict.fromkeys(r.name.task for r in results))
+    failed = [
+        f for f in failures if _in(f.name.task, tasks) and _in(f.name.variant, variants) and _in(f.name.model, models)
+    ]
+    shown = tuple(tasks or dict.fromkeys([*(r.name.task for r in results), *(f.name.task for f in failed)]))
     if strict and baseline not in {r.name.variant for r in results}:
         have = sorted({r.name.variant for r in results})
         raise ValueError(f"{folder} holds no cell of baseline {baseline!r}; variants there: {', '.join(have)}")
@@ -121,7 +133,14 @@ def build_table(
         first: Verdict = "baseline" if r.name.variant == baseline else "none"
         entries.setdefault((r.name.model, r.name.variant), {})[r.name.task] = Entry(r, score, pairing, None, first)
     entries, count = _adjust(entries)
-    rows = [Row(model, variant, cells) for (model, variant), cells in entries.items() if _in(variant, variants)]
+    missing: dict[tuple[str, str], dict[str, Failure]] = {}
+    for failure in failed:
+        missing.setdefault((failure.name.model, failure.name.variant), {})[failure.name.task] = failure
+    rows = [
+        Row(*key, entries.get(key, {}), missing.get(key, {}))
+        for key in dict.fromkeys([*entries, *missing])
+        if _in(key[1], variants)
+    ]
     ordered = tuple(_order(rows, baseline, variants, models, shown, sort))
     return Table(folder, baseline, shown, ordered, count, tuple(damaged))
 

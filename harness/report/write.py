@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from harness.evaluation.files import write_text
 from harness.report.formats import to_csv, to_json, to_latex
-from harness.report.markdown import MARKS, percent, points, render
+from harness.report.markdown import MARKS, one_line, percent, points, render
 from harness.report.table import Entry, Table
 
 
@@ -35,15 +35,16 @@ def terminal_text(table: Table) -> str:
     blocks = []
     for model in table.models:
         rows = [r for r in table.rows if r.model == model]
-        lines = [[r.variant, *(_short(r.entries.get(t)) for t in table.tasks)] for r in rows]
+        lines = [
+            [r.variant, *(_short(r.entries[t]) if t in r.entries else r.absent(t) for t in table.tasks)] for r in rows
+        ]
         blocks.append(tabulate(lines, headers=[model, *table.tasks], disable_numparse=True))
     note = f"percent (difference to {table.baseline}); ▲ resolved gain, ▼ resolved regression, no mark: unresolved"
-    return "\n\n".join([*blocks, note, *(f"left out: {problem}" for problem in table.damaged)])
+    failed = [f"failed: {f.name}: {one_line(f.text)}" for row in table.rows for f in row.failures.values()]
+    return "\n\n".join([*blocks, note, *failed, *(f"left out: {problem}" for problem in table.damaged)])
 
 
-def _short(entry: Entry | None) -> str:
-    if entry is None:
-        return "-"
+def _short(entry: Entry) -> str:
     comparison = entry.pairing.comparison if entry.pairing else None
     delta = f" ({points(comparison.difference.value)}){MARKS[entry.verdict]}" if comparison else ""
     return percent(entry.score.value) + delta

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from dataclasses import replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 
 from harness.sandbox.limits import Execution, Limits
@@ -20,6 +21,7 @@ INSTALL = "install it (Debian, Ubuntu: apt-get install bubblewrap; Fedora: dnf i
 # Users that belong to nobody; a program runs as one of them where we are root, because the kernel
 # does not limit the number of root's processes, in whatever namespace.
 _FIRST_SPARE_UID, _SPARE_UIDS = 61_000, 4_000
+_UID = "{uid}"
 
 
 @cache
@@ -27,7 +29,7 @@ def why_missing() -> str | None:
     """Why bubblewrap cannot be used here, or None if it can."""
     if shutil.which("bwrap") is None:
         return f"bubblewrap is not installed; {INSTALL}"
-    probe = _probe(_command())
+    probe = _probe(_as_user(_command(), _FIRST_SPARE_UID))
     return None if probe is None else f"bubblewrap is installed but cannot make namespaces here: {probe}"
 
 
@@ -41,14 +43,17 @@ def _probe(command: tuple[str, ...]) -> str | None:
 def _command() -> tuple[str, ...]:
     """The command before the interpreter: as root with a spare user if we may, else in a user namespace."""
     if os.geteuid() == 0 and shutil.which("setpriv"):
-        uid = str(_FIRST_SPARE_UID + os.getpid() % _SPARE_UIDS)
-        drop = ("setpriv", "--reuid", uid, "--regid", uid, "--clear-groups", "--no-new-privs")
+        drop = ("setpriv", "--reuid", _UID, "--regid", _UID, "--clear-groups", "--no-new-privs")
         spaces = ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try")
         caps = ("--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID")
         command = ("bwrap", *spaces, *caps, *_view(), *drop)
-        if _probe(command) is None:
+        if _probe(_as_user(command, _FIRST_SPARE_UID)) is None:
             return command
     return ("bwrap", "--unshare-all", "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", *_view())
+
+
+def _as_user(command: tuple[str, ...], uid: int) -> tuple[str, ...]:
+    return tuple(str(uid) if word == _UID else word for word in command)
 
 
 def _view() -> tuple[str, ...]:
@@ -76,12 +81,15 @@ class BubblewrapSandbox:
         if reason:
             raise ValueError(f"sandbox: {reason}. Or accept resource limits only, with sandbox=process.")
         self.limits = limits
+        self._runs = count(os.getpid())
         check_usable(self)
 
-    def run(self, program: str) -> Execution:
-        """Runs the program; its writable folder is in memory and gone afterwards."""
+    def run(self, program: str, tests: str = "") -> Execution:
+        """Runs a program and its tests; their writable folder is in memory and gone afterwards."""
         with tempfile.TemporaryDirectory(prefix="harness-sandbox-") as folder:
             # Set inside: outside, the limit would count all of the caller's own processes.
             processes = ["prlimit", f"--nproc={self.limits.processes}"] if self.limits.processes else []
-            command = [*_command(), *processes, sys.executable, "-I", "-"]
-            return run_limited(command, program, replace(self.limits, processes=0), Path(folder))
+            limits = replace(self.limits, processes=0)
+            # Another user each time: processes of the last program may still be dying, and would count.
+            command = _as_user(_command(), _FIRST_SPARE_UID + next(self._runs) % _SPARE_UIDS)
+            return run_limited([*command, *processes], program, tests, limits, Path(folder))

@@ -32,7 +32,7 @@ class Execution:
     """What became of a program.
 
     Attributes:
-        verdict: ``passed`` if it ran to its end and exited with 0.
+        verdict: ``passed`` if the program ran to its end and its tests raised nothing.
         exit_code: of the process; negative for a signal.
         output: the last kept bytes of standard output and error, decoded.
         seconds: wall-clock time used.
@@ -57,5 +57,8 @@ class Sandbox(Protocol):
 
     name: str
 
-    def run(self, program: str) -> Execution:
-        """Runs the program text in a Python of its own and waits for its end or its limits."""
+    def run(self, program: str, tests: str = "") -> Execution:
+        """Runs a program, then tests that call what it defines, and waits for their end or their limits.
+
+        Program and tests run in Pythons of their own: a program can answer its tests, and not touch them.
+        """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import secrets
@@ -19,15 +20,7 @@ from pathlib import Path
 
 from harness.sandbox.limits import Execution, Limits, Sandbox, Verdict
 
-# The program reports its own end with a word it cannot know beforehand: `sys.exit(0)` or
-# `os._exit(0)` in the middle is not a pass.
-_WRAPPER = """{program}
-
-import sys as _sys
-_sys.stdout.flush()
-_sys.stderr.write({token!r})
-_sys.stderr.flush()
-"""
+_INSIDE = (Path(__file__).parent / "inside.py").read_text(encoding="utf-8")
 
 
 def set_limits(limits: Limits) -> Callable[[], None]:
@@ -47,34 +40,37 @@ def set_limits(limits: Limits) -> Callable[[], None]:
     return apply
 
 
-def run_limited(command: Sequence[str], program: str, limits: Limits, cwd: Path) -> Execution:
-    """Runs ``command`` with the program on its standard input.
+def run_limited(prefix: Sequence[str], program: str, tests: str, limits: Limits, cwd: Path) -> Execution:
+    """Runs a program and its tests, each in a process of its own (see `harness.sandbox.inside`).
 
     Args:
-        command: what to start; it must read the program from standard input.
+        prefix: what goes before the interpreter.
         program: Python source.
-        limits: what it may use.
+        tests: Python source that calls what the program defines.
+        limits: what they may use.
         cwd: working folder.
     """
-    token = f"<<finished {secrets.token_hex(16)}>>"
-    source = _WRAPPER.format(program=program, token=token)
+    secret = secrets.token_hex(32)
+    job = {"program": program, "tests": tests, "secret": secret, "source": _INSIDE}
     started = time.monotonic()
     process = subprocess.Popen(
-        command,
+        [*prefix, sys.executable, "-I", "-c", _INSIDE, "checker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.PIPE,
         cwd=cwd,
         env={"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
         preexec_fn=set_limits(limits),
     )
-    assert process.stdin is not None and process.stdout is not None
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     try:
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(source.encode("utf-8", "replace"))
+            process.stdin.write(json.dumps(job).encode())
             process.stdin.close()
-        tail, timed_out = _read_tail(process, limits, started)
+        # The secret comes alone on its stream; everything that is printed goes to the other.
+        keep = {process.stdout.fileno(): 2 * len(secret), process.stderr.fileno(): limits.output_kb * 1024}
+        tails, timed_out = _read_tails(keep, limits.seconds, started)
         if not timed_out:
             try:
                 process.wait(timeout=max(0.05, limits.seconds - (time.monotonic() - started)))
@@ -86,34 +82,36 @@ def run_limited(command: Sequence[str], program: str, limits: Limits, cwd: Path)
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         process.stdout.close()
-    text = tail.decode("utf-8", "replace")
+        process.stderr.close()
+    said, text = (tail.decode("utf-8", "replace") for tail in tails)
     code = process.returncode
-    return Execution(_verdict(text, code, timed_out, token), code, text.replace(token, ""), time.monotonic() - started)
+    passed = code == 0 and secrets.compare_digest(said.encode(), secret.encode())
+    return Execution(_verdict(passed, text, code, timed_out), code, text, time.monotonic() - started)
 
 
-def _read_tail(process: subprocess.Popen[bytes], limits: Limits, started: float) -> tuple[bytes, bool]:
-    """The last kept bytes of the output, and whether time ran out while it was open."""
-    assert process.stdout is not None
-    keep, tail = limits.output_kb * 1024, bytearray()
+def _read_tails(keep: dict[int, int], seconds: float, started: float) -> tuple[list[bytes], bool]:
+    """The last kept bytes of each stream, and whether time ran out while one was open."""
+    tails = {stream: bytearray() for stream in keep}
     with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            left = limits.seconds - (time.monotonic() - started)
+        for stream in keep:
+            selector.register(stream, selectors.EVENT_READ)
+        while selector.get_map():
+            left = seconds - (time.monotonic() - started)
             if left <= 0:
-                return bytes(tail), True
-            if not selector.select(left):
-                continue
-            chunk = os.read(process.stdout.fileno(), 1 << 16)
-            if not chunk:
-                return bytes(tail), False
-            tail += chunk
-            del tail[:-keep]
+                return [bytes(tail) for tail in tails.values()], True
+            for key, _ in selector.select(left):
+                chunk = os.read(key.fd, 1 << 16)
+                if not chunk:
+                    selector.unregister(key.fd)
+                tails[key.fd] += chunk
+                del tails[key.fd][: -keep[key.fd]]
+    return [bytes(tail) for tail in tails.values()], False
 
 
-def _verdict(text: str, code: int, timed_out: bool, token: str) -> Verdict:
+def _verdict(passed: bool, text: str, code: int, timed_out: bool) -> Verdict:
     if timed_out:
         return "timeout"
-    if code == 0 and token in text:
+    if passed:
         return "passed"
     if "MemoryError" in text:
         return "memory"
@@ -145,9 +143,9 @@ class ProcessSandbox:
         )
         check_usable(self)
 
-    def run(self, program: str) -> Execution:
-        """Runs the program in a temporary folder of its own."""
+    def run(self, program: str, tests: str = "") -> Execution:
+        """Runs a program and its tests in a temporary folder of their own."""
         # The limit counts every process of the user, whose others we do not know: it is left out.
         limits = replace(self.limits, processes=0)
         with tempfile.TemporaryDirectory(prefix="harness-sandbox-") as folder:
-            return run_limited([sys.executable, "-I", "-"], program, limits, Path(folder))
+            return run_limited([], program, tests, limits, Path(folder))

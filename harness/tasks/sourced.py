@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
 from harness.data import DataSource
+from harness.engine import Deadline
 from harness.grading.code import pass_at_k, passes
 from harness.grading.mathematics import equal
 from harness.sandbox import Sandbox
@@ -18,12 +20,21 @@ _FORMATS = {"json", "csv", "parquet", "text", "arrow"}
 
 
 class SourcedTask(ConfigurableTask):
-    """A task of lm-eval, word for word, whose data come from our source."""
+    """A task of lm-eval, word for word, whose data come from our source.
+
+    Attributes:
+        documents: which of its documents are asked and scored; None for all. Prompts do not depend on it:
+            shots are drawn document by document, so requests are always built for all of them.
+        deadline: when the work on its cell has to be over.
+    """
 
     def __init__(self, config: dict[str, Any], source: DataSource) -> None:
         self._source = source
         self._shots_seed: int | None = None
         self._built: tuple[tuple[Any, ...], list[Any]] | None = None
+        self._building = False
+        self.documents: range | None = None
+        self.deadline = Deadline()
         super().__init__(config=config)
 
     def set_fewshot_seed(self, seed: int | None = None) -> None:
@@ -38,9 +49,21 @@ class SourcedTask(ConfigurableTask):
         """
         key = (self._shots_seed, *sorted((k, str(v)) for k, v in settings.items() if not callable(v)))
         if self._built is None or self._built[0] != key:
-            super().build_all_requests(**settings)
+            self._building = True
+            try:
+                super().build_all_requests(**settings)
+            finally:
+                self._building = False
             self._built = key, list(self.instances)
-        self._instances: list[Any] = [replace(instance, resps=[], filtered_resps={}) for instance in self._built[1]]
+        asked = (i for i in self._built[1] if self.documents is None or i.doc_id in self.documents)
+        self._instances: list[Any] = [replace(instance, resps=[], filtered_resps={}) for instance in asked]
+
+    def doc_iterator(self, **settings: Any) -> Iterator[tuple[int, Any]]:
+        """The documents that are asked, with their numbers among all."""
+        for doc_id, doc in super().doc_iterator(**settings):
+            self.deadline.check(f"document {doc_id} of {self.config.task}")
+            if self._building or self.documents is None or doc_id in self.documents:
+                yield doc_id, doc
 
     def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
         """Opens the data set where the source says, in place of the hub."""

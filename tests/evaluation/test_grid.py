@@ -1,7 +1,7 @@
 import pytest
 
-from harness.config.compose import compose_run
-from harness.evaluation.grid import names_of, plan_grid
+from harness.config.compose import compose_run, names_of
+from harness.evaluation.grid import plan_grid
 
 
 def grid(*overrides):

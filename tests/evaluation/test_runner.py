@@ -8,7 +8,8 @@ import torch
 from harness.config.compose import compose_run
 from harness.evaluation.bench import Bench
 from harness.evaluation.grid import plan_grid
-from harness.evaluation.runner import run, stored
+from harness.evaluation.parts import Part
+from harness.evaluation.runner import merge, run_part
 from harness.patch import Patch
 
 
@@ -75,8 +76,9 @@ def test_engine_and_lm_eval_give_the_same_outcomes(tmp_path, task):
 
 
 def test_self_consistency_samples_share_their_prompt_and_repeat(tmp_path):
-    made = bench(tmp_path, "tasks=[lab_gsm8k_self_consistency]", "limit=6", "fresh=true")
-    first, second = (made.evaluate(made.grid.cells[0]).result for _ in range(2))
+    benches = [bench(tmp_path, "tasks=[lab_gsm8k_self_consistency]", "limit=6", "fresh=true") for _ in range(2)]
+    first, second = (b.evaluate(b.grid.cells[0]).result for b in benches)
+    made = benches[1]
     outcomes = made.store.outcomes(second.name)
     assert {o.filter for o in outcomes} == {"score-first", "maj@8"}
     assert all(len(o.response[0]) == 8 for o in outcomes)
@@ -103,7 +105,7 @@ def test_generation_with_nan_is_counted_and_fails_the_cell(tmp_path):
     name = "model.norm.weight"
     norm = torch.full_like(broken.base.model.get_parameter(name), float("nan"))
     broken = dataclasses.replace(broken, patch=Patch({name: norm}))
-    result = run(broken, bench(tmp_path).store)
+    result, _ = merge(broken, [run_part(broken, Part(0, 0, 4))])
     assert result.counts["not_finite"] >= 4
     assert result.problems
 
@@ -124,7 +126,7 @@ def test_wrong_metric_or_cluster_is_found_before_the_work(tmp_path):
         made = bench(tmp_path, "tasks=[lab_gsm8k]", override)
         with pytest.raises(ValueError, match=words):
             made.evaluate(made.grid.cells[0])
-        assert not list(tmp_path.rglob("*.json"))
+        assert not list((tmp_path / "cells").rglob("*.json"))
 
 
 def test_stored_cell_is_found_again_only_with_its_identity(tmp_path):
@@ -132,7 +134,8 @@ def test_stored_cell_is_found_again_only_with_its_identity(tmp_path):
     planned = made.grid.cells[0]
     first = made.evaluate(planned)
     assert not first.reused
-    assert made.evaluate(planned).reused
-    assert stored(made.cell(planned), made.store) == first.result
+    assert not made.evaluate(planned).reused, "of this session"
+    assert bench(tmp_path, "tasks=[ioi]").evaluate(planned).reused
+    assert made._work.stored(made.cell(planned)) == first.result
     other = bench(tmp_path, "tasks=[ioi]", "seed=9")
-    assert stored(other.cell(other.grid.cells[0]), other.store) is None
+    assert other._work.stored(other.cell(other.grid.cells[0])) is None

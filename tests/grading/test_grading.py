@@ -28,12 +28,12 @@ def test_equal_programs_run_once():
     class Box:
         name = "fake"
 
-        def run(self, program):
-            ran.append(program)
+        def run(self, program, tests):
+            ran.append((program, tests))
             return Execution("passed" if "good" in program else "failed", 0, "", 0.0)
 
     assert passes(["good", "bad", "good"], "tests", Box()) == [True, False, True]
-    assert ran == ["good\ntests\n", "bad\ntests\n"]
+    assert ran == [("good", "tests"), ("bad", "tests")]
 
 
 @pytest.mark.parametrize(

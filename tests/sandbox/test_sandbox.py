@@ -1,3 +1,4 @@
+# ruff: noqa: E501
 """One list of checks for every sandbox, then what only isolation gives."""
 
 import time
@@ -108,3 +109,37 @@ def test_missing_bubblewrap_is_refused_with_the_way_out(monkeypatch):
         assert open_sandbox("auto", Limits(), trusted=True).name == "process"
     with pytest.raises(ValueError, match="expected auto"):
         open_sandbox("docker", Limits())
+
+
+class TestCalls:
+    """Program and tests talk by plain data; what they see is what one interpreter would show."""
+
+    @pytest.mark.parametrize(
+        ("program", "tests"),
+        [
+            ("def f(x): return x", "for v in (None, True, 3, -0.5, 'ä\\ud800', 10 ** 5000): assert f(v) == v and type(f(v)) is type(v)"),
+            ("def f(x): return x", "for v in ((1, (2,)), [1, [2]], {1, 2}, frozenset('a'), {(1, 2): [3]}, b'x', 1j, range(3)): assert f(v) == v and type(f(v)) is type(v)"),
+            ("def f(x): return float(x)", "import math\nassert math.isnan(f('nan')) and f('inf') == math.inf and math.copysign(1, f('-0.0')) == -1"),
+            ("def f(n): yield from range(n)", "assert list(f(3)) == [0, 1, 2]"),
+            ("def f(): return map(str, [1, 2])", "assert list(f()) == ['1', '2']"),
+            ("class P:\n    def __init__(self, a): self.a = a\ndef f(ps): return sum(p.a for p in ps)", "assert f([P(1), P(2)]) == 3 and P(4).a == 4"),
+            ("class N:\n    def __init__(self): self.next = None\ndef f(n): return n.next.next is None", "a, b = N(), N()\na.next = b\nassert f(a)"),
+            ("def f(g, x): return g(x) + 1", "assert f(lambda v: v * 10, 2) == 21"),
+            ("def f(): raise KeyError('k')", "try:\n    f()\nexcept KeyError:\n    pass\nelse:\n    assert 0"),
+            ("class Own(Exception): pass\ndef f(): raise Own('o')", "try:\n    f()\nexcept RuntimeError as e:\n    assert 'o' in str(e)"),
+            ("def sum(a, b): return a * b", "assert sum(2, 5) == 10"),
+            ("import math\ndef f(x): return x", "assert math.floor(f(1.5)) == 1"),
+            ("K = 3\ndef f(): return K", "assert f() == K"),
+            ("from collections import Counter\ndef f(s): return Counter(s)", "assert f('aab') == {'a': 2, 'b': 1}"),
+            ("def f(*a, k=1): return a, k", "assert f(1, 2, k=3) == ((1, 2), 3)"),
+            ("print('noise')\ndef f(): print('more'); return 1", "assert f() == 1"),
+        ],
+    )  # fmt: skip
+    def test_as_in_one_interpreter(self, program, tests):
+        box = sandbox("process")
+        result = box.run(program, tests)
+        assert result.passed, result.output
+
+    def test_what_failed_is_said(self):
+        result = sandbox("process").run("def f(): return undefined", "assert f() == 2")
+        assert "NameError" in result.output

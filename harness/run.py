@@ -1,0 +1,83 @@
+"""One run of a grid in this process: every cell, then the table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.config.schema import RunConfig
+from harness.workers import lease_for
+
+
+def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
+    """Runs every cell of a run and returns the number of those that did not pass.
+
+    Args:
+        run: the run.
+        command: what was typed, to be stored beside each cell.
+        alone: no other job of a sweep runs beside it: it may use every device, and writes the table.
+
+    Raises:
+        ValueError: for a run that cannot work.
+    """
+    if not alone or run.runtime.gpus_per_worker is not None:
+        # Before torch is imported: whoever asks CUDA for its devices first settles them.
+        lease = lease_for(run.runtime.device, run.runtime.gpus_per_worker or 1)
+    else:
+        lease = None
+    from harness.evaluation.bench import Bench, share_threads
+    from harness.evaluation.grid import plan_grid
+    from harness.evaluation.logs import log_to
+    from harness.evaluation.schedule import schedule, timings_of
+    from harness.evaluation.session import Session, new_session
+    from harness.evaluation.store import Store
+
+    grid = plan_grid(run)
+    share_threads(run.runtime)
+    folder = Path(run.results.dir)
+    name = new_session()
+    log = log_to(folder, "main" if alone else f"job-{name}")
+    plan = schedule(grid.cells, run.limit, 1, timings_of(Store(folder)))
+    bench = Bench(grid, command, Session(name, plan, log))
+    if run.dry_run:
+        print("\n\n".join(dict.fromkeys(bench.plan(c) for c in grid.cells)))
+        return 0
+    failed = reused = 0
+    try:
+        for number, planned in enumerate(grid.cells, 1):
+            print(f"[{number}/{len(grid.cells)}] {planned.name} ...", end=" ", flush=True)
+            try:
+                evaluated = bench.evaluate(planned)
+                if run.export is not None:
+                    bench.export_once(planned, Path(run.export))
+            except (ValueError, RuntimeError, OSError) as error:
+                # The other cells run on, as other cases do under pytest.
+                failed += 1
+                print(f"failed: {error}")
+                continue
+            result = evaluated.result
+            failed += bool(evaluated.broken)
+            reused += evaluated.reused
+            spent = "stored already" if evaluated.reused else f"{result.seconds:.1f} s"
+            print(f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})", *evaluated.broken, sep="; ")
+    finally:
+        bench.journal.close()
+        if lease is not None:
+            lease.release()
+    if alone:
+        print_table(run, len(grid.cells), failed, reused)
+    return failed
+
+
+def print_table(run: RunConfig, cells: int, failed: int, reused: int) -> None:
+    """Writes the pages of the results folder and prints the table."""
+    from harness.report import build_table, terminal_text, write_pages
+
+    try:
+        table = build_table(Path(run.results.dir), run.baseline, strict=False)
+    except ValueError as error:
+        print(f"no table: {error}")
+        return
+    paths = write_pages(table)
+    counts = f"{cells - reused - failed} cells run, {reused} stored already"
+    print(f"\n{terminal_text(table)}\n\n{counts}{f', {failed} did not pass' if failed else ''}")
+    print("written: " + ", ".join(str(p) for p in paths))

@@ -1,0 +1,167 @@
+"""A sweep of jobs into one results folder: what became of each, and the table of all at the end.
+
+Jobs may run in this process, in others, or on other machines that share the folder. Each leaves a record
+beside Hydra's own; a job that was killed leaves one that says that it started.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from harness.config.compose import compose_run
+
+logger = logging.getLogger(__name__)
+# Keys that a cell's name shows by itself, or that do not change what it holds.
+_NAMED = ("model", "variants", "tasks", "variant.", "task.", "results.", "baseline", "tag", "gates.", "experiment")
+# Of the sweep that this process started; its exit code says whether there are any.
+SWEEP_PROBLEMS: list[str] = []
+_APART = ("hydra.", "hydra/", "runtime", "export")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known of a job.
+
+    Attributes:
+        number: Hydra's number of it.
+        overrides: what it was asked.
+        state: ``started``, ``done`` or ``failed``; a job without a record never started.
+        text: what went wrong.
+    """
+
+    number: int
+    overrides: tuple[str, ...]
+    state: str
+    text: str = ""
+
+
+class Collate(Callback):
+    """Keeps the records of a sweep's jobs, and writes the table when the last one has ended."""
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Notes that a job has started."""
+        self._record(config, "started")
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        """Notes how it ended."""
+        failed = job_return.status != JobStatus.COMPLETED
+        problem = str(job_return._return_value) if failed else str(job_return.return_value or "")
+        self._record(config, "failed" if problem else "done", problem)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Writes and prints the table of all jobs."""
+        SWEEP_PROBLEMS.extend(finish(config))
+
+    def _record(self, config: DictConfig, state: str, text: str = "") -> None:
+        from harness.evaluation.files import write_text
+
+        number = OmegaConf.select(config, "hydra.job.num")
+        if number is None:
+            return  # a run of its own
+        job = Job(int(number), tuple(config.hydra.overrides.task), state, text)
+        write_text(_folder(config) / f"{job.number}.json", json.dumps(asdict(job)))
+
+
+def _folder(config: DictConfig) -> Path:
+    return Path(config.hydra.sweep.dir) / "jobs"
+
+
+def finish(config: DictConfig) -> list[str]:
+    """Collates what the jobs of a sweep stored; cells of those that came to no end are noted as failed.
+
+    Args:
+        config: the sweep's config, with Hydra's own part.
+
+    Returns:
+        A sentence for each job that did not pass.
+    """
+    from harness.report import build_table, terminal_text, write_pages
+
+    wanted = _jobs(config)
+    problems = []
+    for number, overrides in enumerate(wanted):
+        job = _read(_folder(config) / f"{number}.json") or Job(number, tuple(overrides), "never started")
+        if job.state == "done":
+            continue
+        text = job.text if job.state == "failed" else {"started": "it was killed before it ended"}.get(job.state, "")
+        problems.append(f"job {number} ({shlex.join(job.overrides)}): {text or job.state}")
+        if job.state != "failed":
+            _note_cells(job, problems[-1], Path(config.hydra.sweep.dir))
+    folder = Path(config.results.dir)
+    try:
+        table = build_table(folder, config.baseline, strict=False)
+    except ValueError as error:
+        print(f"no table: {error}")
+    else:
+        paths = write_pages(table)
+        print(f"\n{terminal_text(table)}\n")
+        print("written: " + ", ".join(str(path) for path in paths))
+    print(f"{len(wanted)} jobs, {len(problems)} did not pass" if problems else f"{len(wanted)} jobs passed")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return problems
+
+
+def _jobs(config: DictConfig) -> list[list[str]]:
+    """The overrides of each job, in Hydra's order."""
+    parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+
+
+def _read(file: Path) -> Job | None:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return Job(**{**content, "overrides": tuple(content["overrides"])})
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _note_cells(job: Job, text: str, sweep_folder: Path) -> None:
+    """Marks the cells that a job should have stored and did not."""
+    from harness.evaluation.grid import plan_grid
+    from harness.evaluation.store import Store
+
+    try:
+        run = compose_run([o.lstrip("+") for o in job.overrides])
+        run.tag = run.tag or tag_of(job.overrides, swept_keys(sweep_folder))
+        grid = plan_grid(run)
+        store = Store(Path(run.results.dir))
+        for cell in grid.cells:
+            if store.get(cell.name) is None:
+                store.put_failure(cell.name, text, shlex.join(["python", "-m", "harness", *job.overrides]))
+    except (ValueError, OSError) as error:
+        logger.warning("job %d: %s", job.number, error)
+
+
+def tag_of(overrides: Sequence[str], swept: Collection[str]) -> str:
+    """``seed=2`` for a job of a sweep over seeds: without it the jobs would replace each other's cells.
+
+    Args:
+        overrides: of the job.
+        swept: the keys that the sweep varies.
+    """
+    pairs = (text.lstrip("+").partition("=") for text in overrides)
+    return ",".join(f"{k}={v}" for k, _, v in sorted(pairs) if k in swept and not k.startswith((*_NAMED, *_APART)))
+
+
+def swept_keys(sweep_folder: Path) -> set[str]:
+    """The keys that a sweep varies, from Hydra's own record of it: jobs may run in other processes."""
+    file = sweep_folder / "multirun.yaml"
+    if not file.is_file():
+        return set()
+    typed = OmegaConf.select(OmegaConf.load(file), "hydra.overrides.task") or []
+    parsed = OverridesParser.create().parse_overrides(list(typed))
+    return {o.key_or_group for o in parsed if o.is_sweep_override()}
