@@ -31,6 +31,7 @@ from harness.config.compose import compose_model
 from harness.config.paths import LAB_WEIGHTS
 from harness.engine import EngineSettings, ResidentLM, TreeLM
 from harness.engine.tree import PrefixTree
+from harness.evaluation.files import write_text
 
 # Both get the harness's own default. The peer scores faster in smaller batches on a CPU (less memory to
 # fill with logits), so there it runs a second time at the best of these.
@@ -56,12 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _work(asked)
         return
     rows = [_measure(name, asked) for name in asked.workloads.split(",")]
-    print(f"\nmodel {asked.model}, {asked.dtype}, {asked.threads} threads, {_machine()}")
+    print(f"\nmodel {asked.model}, {asked.dtype}, {asked.threads} threads, {machine()}")
     print(tabulate([_shown(row) for row in rows], headers="keys", tablefmt="github"))
     if asked.json:
-        part = Path(f"{asked.json}.part")
-        part.write_text(json.dumps({"machine": _machine(), "arguments": _plain(asked), "rows": rows}, indent=1))
-        part.replace(asked.json)
+        figures = {"machine": machine(), "arguments": _plain(asked), "rows": rows}
+        write_text(asked.json, json.dumps(figures, indent=1))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--refill", type=float, default=EngineSettings.refill, help="as runtime.refill")
     parser.add_argument("--batch-size", type=int, help=f"of both; default {BATCH_SIZE}, the harness's own")
-    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     return parser
@@ -250,7 +250,8 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _machine() -> str:
+def machine() -> str:
+    """Processor, GPU and torch, in a line."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), platform.processor())
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"

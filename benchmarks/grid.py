@@ -27,8 +27,10 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from tabulate import tabulate
 
+from benchmarks.engine import machine
 from harness.config.compose import compose_task
 from harness.data import DataSource
+from harness.evaluation.files import write_text
 from harness.evaluation.store import Store
 from harness.tasks import lm_eval_utils
 from harness.tasks.load import OWN, load_task
@@ -65,9 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for line in differing:
         print("differs:", line)
     if asked.json:
-        part = Path(f"{asked.json}.part")
-        part.write_text(json.dumps({"arguments": {k: str(v) for k, v in vars(asked).items()}, "rows": [row]}, indent=1))
-        part.replace(asked.json)
+        arguments = {k: str(v) for k, v in vars(asked).items()}
+        write_text(asked.json, json.dumps({"machine": machine(), "arguments": arguments, "rows": [row]}, indent=1))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="documents a task (a subject, for MMLU)")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", help="file for the figures")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     return parser
 
 

@@ -18,7 +18,7 @@ from harness.config.compose import compose_run, open_keys, register, search_path
 from harness.config.offline import settle_offline
 from harness.config.paths import CONF
 from harness.run import run_grid
-from harness.sweep import SWEEP_PROBLEMS, swept_keys, tag_of
+from harness.sweep import SWEEP_PROBLEMS, finish_abandoned, swept_keys, tag_of
 
 
 @hydra.main(version_base=None, config_path=str(CONF), config_name="harness")
@@ -62,7 +62,11 @@ def main() -> None:
         sys.argv[1:] = [*open_keys(_TYPED), *search_path_override()]
     except ValueError as error:
         sys.exit(f"error: {error}")
-    _app()
+    try:
+        _app()
+    except SystemExit as error:
+        finish_abandoned()
+        sys.exit(error.code or 1)
     sys.exit(1 if _PROBLEMS or SWEEP_PROBLEMS else 0)
 
 

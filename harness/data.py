@@ -100,7 +100,10 @@ def read_rows(folder: Path, split: str, path: str, name: str | None, task: str) 
             f"looked for {folder}/{split}{{{','.join(SUFFIXES)}}} ({beside})"
         )
     if file.suffix == ".parquet":
-        return datasets.Dataset.from_parquet(str(file), keep_in_memory=True).to_list()
+        try:
+            return datasets.Dataset.from_parquet(str(file), keep_in_memory=True).to_list()
+        except (datasets.exceptions.DatasetsError, ValueError, OSError) as error:
+            raise ValueError(f"{file} is not a Parquet file: {error.__cause__ or error}") from error
     rows: Rows = []
     opener = gzip.open if file.suffix == ".gz" else open
     try:
@@ -132,7 +135,7 @@ def _check_types(rows: Rows, file: Path) -> None:
 def _row(line: str, file: Path, number: int) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: line {number} is not JSON: {error}") from error
     if not isinstance(row, dict):
         raise ValueError(f"{file}: line {number} is a {type(row).__name__}, expected an object")

@@ -139,9 +139,9 @@ def _check_safetensors(file: Path) -> None:
         raise ValueError(f"{file}: not a whole safetensors file ({size} bytes, the header alone would be {length})")
     try:
         header = json.loads(raw)
-    except ValueError as error:
-        raise ValueError(f"{file}: the safetensors header is not JSON: {error}") from error
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ValueError(f"{file}: not a safetensors header: {type(error).__name__}: {error}") from error
     expected = 8 + length + max(ends, default=0)
     if size != expected:
         raise ValueError(f"{file}: {size} bytes, but its header announces {expected}: the file is truncated or damaged")

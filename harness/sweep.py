@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock, FileLock
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 _NAMED = ("model", "variants", "tasks", "variant.", "task.", "results.", "baseline", "tag", "gates.", "experiment")
 # Of the sweep that this process started; its exit code says whether there are any.
 SWEEP_PROBLEMS: list[str] = []
+_UNFINISHED: list[DictConfig] = []
+_LOCKS: dict[int | None, BaseFileLock] = {}
 _APART = ("hydra.", "hydra/", "runtime", "export")
 
 
@@ -51,28 +54,51 @@ class Job:
 class Collate(Callback):
     """Keeps the records of a sweep's jobs, and writes the table when the last one has ended."""
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Remembers the sweep, should a launcher give up on it."""
+        _UNFINISHED.append(config)
+
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Notes that a job has started."""
-        self._record(config, "started")
+        """Notes that a job has started, and holds a lock as long as its process lives."""
+        number = OmegaConf.select(config, "hydra.job.num")
+        if number is not None:
+            _folder(config).mkdir(parents=True, exist_ok=True)
+            _LOCKS[number] = FileLock(_folder(config) / f"{number}.lock")
+            _LOCKS[number].acquire()
+            self._record(config, "started")
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Notes how it ended."""
         failed = job_return.status != JobStatus.COMPLETED
         problem = str(job_return._return_value) if failed else str(job_return.return_value or "")
-        self._record(config, "failed" if problem else "done", problem)
+        number = self._record(config, "failed" if problem else "done", problem)
+        if number in _LOCKS:
+            _LOCKS.pop(number).release()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Writes and prints the table of all jobs."""
+        _UNFINISHED.clear()
         SWEEP_PROBLEMS.extend(finish(config))
 
-    def _record(self, config: DictConfig, state: str, text: str = "") -> None:
+    def _record(self, config: DictConfig, state: str, text: str = "") -> int | None:
+        """Writes a job's record; returns its number, or None for a run of its own."""
         from harness.evaluation.files import write_text
 
         number = OmegaConf.select(config, "hydra.job.num")
         if number is None:
-            return  # a run of its own
+            return None
         job = Job(int(number), tuple(config.hydra.overrides.task), state, text)
         write_text(_folder(config) / f"{job.number}.json", json.dumps(asdict(job)))
+        return job.number
+
+
+def finish_abandoned() -> None:
+    """Collates a sweep whose launcher raised: a killed job makes some of them give up on all others."""
+    for lock in _LOCKS.values():
+        lock.release()
+    for config in _UNFINISHED:
+        SWEEP_PROBLEMS.extend(finish(config))
+    _UNFINISHED.clear()
 
 
 def _folder(config: DictConfig) -> Path:
@@ -93,11 +119,11 @@ def finish(config: DictConfig) -> list[str]:
     wanted = _jobs(config)
     problems = []
     for number, overrides in enumerate(wanted):
-        job = _read(_folder(config) / f"{number}.json") or Job(number, tuple(overrides), "never started")
+        job = _ended(_folder(config), number) or Job(number, tuple(overrides), "never", "it did not start")
         if job.state == "done":
             continue
-        text = job.text if job.state == "failed" else {"started": "it was killed before it ended"}.get(job.state, "")
-        problems.append(f"job {number} ({shlex.join(job.overrides)}): {text or job.state}")
+        text = "it was killed before it ended" if job.state == "started" else job.text
+        problems.append(f"job {number} ({shlex.join(job.overrides)}): {text}")
         if job.state != "failed":
             _note_cells(job, problems[-1], Path(config.hydra.sweep.dir))
     folder = Path(config.results.dir)
@@ -116,12 +142,19 @@ def finish(config: DictConfig) -> list[str]:
 
 
 def _jobs(config: DictConfig) -> list[list[str]]:
-    """The overrides of each job, in Hydra's order."""
+    """The overrides of each job, in the order of Hydra's own sweeper; no other sweeper says beforehand."""
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return [[] for _ in _folder(config).glob("*.json")]
     parsed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
     return [job for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
 
 
-def _read(file: Path) -> Job | None:
+def _ended(folder: Path, number: int) -> Job | None:
+    """A job's record, once its process has ended; None if it never began."""
+    file = folder / f"{number}.json"
+    if file.is_file():
+        with FileLock(folder / f"{number}.lock"):
+            pass  # free when the process has ended, however
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         return Job(**{**content, "overrides": tuple(content["overrides"])})

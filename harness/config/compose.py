@@ -6,7 +6,8 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -136,13 +137,26 @@ def compose_model(name: str) -> tuple[str, ModelConfig]:
         ValueError: if it is none of the three.
     """
     if name in known("models"):
-        content = OmegaConf.to_container(_compose("catalogue", [f"+models@entry={name}"]).entry, resolve=True)
-        return name, _typed(ModelConfig, content, f"conf/models/{name}.yaml")
+        files = [folder / "models" / f"{name}.yaml" for folder in conf_folders()]
+        stamps = tuple((str(f), f.stat().st_mtime_ns) for f in files if f.is_file())
+        return name, replace(_named_model(name, stamps))
     if Path(name).is_dir():
         return Path(name).resolve().name, ModelConfig(path=str(Path(name).resolve()))
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return name.replace("/", "--"), ModelConfig(path=name)
     raise ValueError(f"{unknown('model', name, known('models'))}. Otherwise give a folder or a hub id (owner/name).")
+
+
+@lru_cache(maxsize=64)
+def _named_model(name: str, stamps: tuple[tuple[str, int], ...]) -> ModelConfig:
+    """A grid names its models again and again, and each time would take Hydra a while.
+
+    Args:
+        name: the model.
+        stamps: the files that define it and when they were written.
+    """
+    content = OmegaConf.to_container(_compose("catalogue", [f"+models@entry={name}"]).entry, resolve=True)
+    return _typed(ModelConfig, content, f"conf/models/{name}.yaml")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 FORMAT = 1  # 1: first version
@@ -31,6 +31,22 @@ def file_name(text: str) -> str:
 def identity_digest(identity: dict[str, Any]) -> str:
     """SHA-256 of everything that a cell's outcomes depend on."""
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "dict": dict}
+
+
+def check_types(record: Any) -> None:
+    """Raises a TypeError if a field that was read from a file is not of its kind."""
+    for field in fields(record):
+        kind = _KINDS.get(str(field.type).partition("[")[0])
+        value = getattr(record, field.name)
+        if kind is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise TypeError(f"{field.name} is a {type(value).__name__}, expected {field.type}")
+    for name in ("metrics", "scores", "groups", "counts"):
+        for key, value in getattr(record, name, {}).items():
+            if not isinstance(value, (int, float)):
+                raise TypeError(f"{name}.{key} is a {type(value).__name__}, expected a number")
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from harness.evaluation.cells import Outcome
+from harness.evaluation.cells import Outcome, check_types
 from harness.evaluation.files import atomic_write, write_text
 
 FORMAT = 1
@@ -72,9 +73,10 @@ class PartStore:
         """The cell's parts: as they were cut before, else cut now."""
         file = self.folder / "cut.json"
         if file.is_file():
-            content = json.loads(file.read_text(encoding="utf-8"))
-            if content["format"] == FORMAT and content["documents"] == documents:
-                return [Part(*bounds) for bounds in content["parts"]]
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
+                content = json.loads(file.read_text(encoding="utf-8"))
+                if (content["format"], content["documents"]) == (FORMAT, documents):
+                    return [Part(*map(int, bounds)) for bounds in content["parts"]]
             self.clear()
         made = cut(documents, parts)
         bounds = [(p.number, p.start, p.stop) for p in made]
@@ -91,8 +93,10 @@ class PartStore:
             head, *lines = file.read_text(encoding="utf-8").rstrip("\n").split("\n")
             content = json.loads(head)
             outcomes = [Outcome(**json.loads(line)) for line in lines]
-            return Share(part, outcomes, content["counts"], content["seconds"])
-        except (ValueError, KeyError, TypeError):
+            for outcome in outcomes:
+                check_types(outcome)
+            return Share(part, outcomes, dict(content["counts"]), float(content["seconds"]))
+        except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def put(self, share: Share) -> None:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.evaluation.cells import FORMAT, CellName, CellResult, Outcome, file_name
+from harness.evaluation.cells import FORMAT, CellName, CellResult, Outcome, check_types, file_name
 from harness.evaluation.files import atomic_write, write_text
 
 
@@ -76,8 +76,13 @@ class Store:
         """Cells that failed when they were last run."""
         out = []
         for path in sorted((self.folder / "failed").glob("*/*/*.json")):
-            content = json.loads(path.read_text(encoding="utf-8"))
-            out.append(Failure(**{**content, "name": CellName(**content["name"])}))
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+                out.append(Failure(**{**content, "name": CellName(**content["name"])}))
+                check_types(out[-1])
+                check_types(out[-1].name)
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise ValueError(f"{path} is not a stored failure: {error}. Delete it.") from error
         return out
 
     def _failure(self, name: CellName) -> Path:
@@ -105,7 +110,8 @@ class Store:
             for number, line in enumerate(file, 1):
                 try:
                     out.append(Outcome(**json.loads(line)))
-                except (ValueError, TypeError) as error:
+                    check_types(out[-1])
+                except (ValueError, TypeError, RecursionError) as error:
                     raise ValueError(f"{path}: line {number} is not an outcome: {error}") from error
         return out
 
@@ -135,6 +141,9 @@ def _read(path: Path) -> CellResult:
         version = content.pop("format")
         if version != FORMAT:
             raise ValueError(f"format {version}, this version reads {FORMAT}")
-        return CellResult(**{**content, "name": CellName(**content["name"])})
-    except (ValueError, KeyError, TypeError) as error:
+        result = CellResult(**{**content, "name": CellName(**content["name"])})
+        check_types(result)
+        check_types(result.name)
+        return result
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a stored cell: {error}. Delete it to run the cell again.") from error

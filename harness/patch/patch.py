@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -152,23 +153,25 @@ class Patch:
             ValueError: if a file is missing, of another format, or does not match its digest.
         """
         try:
-            record = json.loads((folder / "patch.json").read_text())
+            record = json.loads((folder / "patch.json").read_text(encoding="utf-8"))
+            if record["format"] != FORMAT:
+                raise ValueError(f"format {record['format']}, this version reads {FORMAT}")
             tensors = load_file(folder / "patch.safetensors")
+            kept, source = record["kept_layers"], record["provenance"]
+            changes = tuple(Change(**c) for c in source.pop("changes"))
+            patch = cls(
+                tensors,
+                tuple(kept) if kept is not None else None,
+                record["untied"],
+                record["config_edits"],
+                Provenance(**source, changes=changes),
+            )
+            recorded = record["digest"]
         except FileNotFoundError as error:
             raise ValueError(f"{folder} is not a saved patch: {error.filename} is missing") from error
-        if record["format"] != FORMAT:
-            raise ValueError(f"{folder}: patch format {record['format']}, this version reads {FORMAT}")
-        kept = record["kept_layers"]
-        source = record["provenance"]
-        changes = tuple(Change(**c) for c in source.pop("changes"))
-        patch = cls(
-            tensors,
-            tuple(kept) if kept is not None else None,
-            record["untied"],
-            record["config_edits"],
-            Provenance(**source, changes=changes),
-        )
-        if patch.digest != record["digest"]:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
+            raise ValueError(f"{folder} is not a saved patch: {type(error).__name__}: {error}") from error
+        if patch.digest != recorded:
             raise ValueError(f"{folder}: the tensors do not match the recorded digest; the patch was altered")
         return patch
 

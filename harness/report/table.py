@@ -99,7 +99,10 @@ def build_table(
     store = Store(folder)
     readable, damaged = store.readable()
     everything = sorted(readable, key=lambda r: (r.settings.get("position", 0), r.finished))
-    failures = store.failures()
+    try:
+        failures = store.failures()
+    except ValueError as error:
+        failures, damaged = [], [*damaged, str(error)]
     if not everything:
         problems = [*damaged, *(f"{f.name} failed: {f.text}" for f in failures)]
         raise ValueError(f"{folder} holds no stored cells" + "".join(f"; {p}" for p in problems))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +35,7 @@ class SourcedTask(ConfigurableTask):
         self._shots_seed: int | None = None
         self._built: tuple[tuple[Any, ...], list[Any]] | None = None
         self._building = False
+        self._targets: dict[str, Any] = {}
         self.documents: range | None = None
         self.deadline = Deadline()
         super().__init__(config=config)
@@ -57,6 +60,13 @@ class SourcedTask(ConfigurableTask):
             self._built = key, list(self.instances)
         asked = (i for i in self._built[1] if self.documents is None or i.doc_id in self.documents)
         self._instances: list[Any] = [replace(instance, resps=[], filtered_resps={}) for instance in asked]
+
+    def doc_to_target(self, doc: Any, doc_to_target: Any = None) -> Any:
+        """The answer, once a document: lm-eval compiles the template for each outcome of each variant anew."""
+        key = json.dumps([doc, str(doc_to_target)], sort_keys=True, default=str)
+        if key not in self._targets:
+            self._targets[key] = super().doc_to_target(doc, doc_to_target)
+        return deepcopy(self._targets[key])
 
     def doc_iterator(self, **settings: Any) -> Iterator[tuple[int, Any]]:
         """The documents that are asked, with their numbers among all."""

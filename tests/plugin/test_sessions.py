@@ -167,7 +167,7 @@ def test_interrupted_run_goes_on_to_the_table_of_an_uninterrupted_one(finished, 
         stderr=subprocess.STDOUT,
     )
     deadline = time.monotonic() + 120
-    while not list((tmp_path / "r").rglob("*.json")) and time.monotonic() < deadline:
+    while not list((tmp_path / "r" / "cells").rglob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
