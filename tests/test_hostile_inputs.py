@@ -22,7 +22,7 @@ from harness.models import check_folder
 from harness.patch import Patch
 from harness.report import build_table
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FEW = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 5) | st.floats(allow_nan=True) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -166,7 +166,7 @@ def test_configs_of_any_content(tmp_path_factory, content, group):
     (folder / group / "odd.yaml").write_text(text, encoding="utf-8", errors="replace")
     os.environ["HARNESS_CONF"] = str(folder)
     try:
-        compose_task("odd", {}) if group == "task" else compose_variant("odd", {})
+        compose_task("odd", {}) if group == "task" else compose_variant("odd", None, {})
     except ValueError as error:
         assert str(error)
     finally:
@@ -201,12 +201,20 @@ def test_no_code_runs_from_a_config(tmp_path, monkeypatch, text, group):
 
             compose_model("odd")
         else:
-            (compose_task if group == "task" else compose_variant)("odd", {})
+            compose_task("odd", {}) if group == "task" else compose_variant("odd", None, {})
     assert not list(Path(tmp_path).rglob("PWNED"))
 
 
 def test_no_code_runs_from_weights(tmp_path):
-    (tmp_path / "config.json").write_text('{"model_type": "llama", "auto_map": {"AutoModelForCausalLM": "evil.Evil"}}')
+    sizes = {
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "vocab_size": 8,
+    }
+    config = {"model_type": "odd", "auto_map": {"AutoModelForCausalLM": "evil.Evil"}, **sizes}
+    (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "evil.py").write_text("open('PWNED', 'w')")
     save_file({"w": torch.ones(1)}, tmp_path / "model.safetensors")
     from harness.models import ModelRef, load_model

@@ -17,6 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from harness.config import schema
 from harness.config.paths import CONF, LAB_WEIGHTS, conf_folders, user_conf
@@ -62,7 +63,7 @@ def _compose(name: str, overrides: Sequence[str]) -> DictConfig:
     try:
         with _hydra():
             return compose(name, overrides=[*open_keys(overrides), *search_path_override()])
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         raise ValueError(f"config: {_plain(error)}{_valid_keys(str(error.__cause__ or error))}") from error
 
 
@@ -159,6 +160,19 @@ def _named_model(name: str, stamps: tuple[tuple[str, int], ...]) -> ModelConfig:
     return _typed(ModelConfig, content, f"conf/models/{name}.yaml")
 
 
+def _entry(group: str, name: str, donor: str | None = None) -> dict[str, Any]:
+    """The keys and values of a variant or a task."""
+    composed = _compose("catalogue", [f"+{group}={name}"])
+    try:
+        composed.model.donor = donor
+        content = OmegaConf.to_container(composed[group], resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"conf/{group}/{name}.yaml: {_plain(error)}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"conf/{group}/{name}.yaml holds {content!r}, expected keys and values")
+    return {str(key): value for key, value in content.items()}
+
+
 @dataclass(frozen=True)
 class VariantSpec:
     """A variant's name in tables, its method and its checked config."""
@@ -181,10 +195,7 @@ def compose_variant(name: str, donor: str | None, settings: Mapping[str, Any]) -
     """
     if name not in known("variant"):
         raise unknown("variant", name, known("variant"))
-    composed = _compose("catalogue", [f"+variant={name}"])
-    composed.model.donor = donor
-    content = OmegaConf.to_container(composed.variant, resolve=True)
-    assert isinstance(content, dict)
+    content = _entry("variant", name, donor)
     method = content.get("method")
     if method not in VARIANTS:
         raise ValueError(f"conf/variant/{name}.yaml: {unknown('method', str(method), sorted(VARIANTS))}")
@@ -220,8 +231,7 @@ def compose_task(name: str, settings: Mapping[str, Any]) -> tuple[TaskConfig, se
     """A task by name, with the settings that it took."""
     if name not in known("task"):
         raise unknown("task or suite", name, [*known("task"), *known("suite")])
-    content = OmegaConf.to_container(_compose("catalogue", [f"+task={name}"]).task, resolve=True)
-    assert isinstance(content, dict)
+    content = _entry("task", name)
     taken = {k: v for k, v in settings.items() if k in {f.name for f in fields(TaskConfig)}}
     return _typed(TaskConfig, {**content, **taken}, f"task {name}"), set(taken)
 

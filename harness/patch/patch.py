@@ -166,12 +166,12 @@ class Patch:
                 record["config_edits"],
                 Provenance(**source, changes=changes),
             )
-            recorded = record["digest"]
+            altered = patch.digest != record["digest"]
         except FileNotFoundError as error:
             raise ValueError(f"{folder} is not a saved patch: {error.filename} is missing") from error
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
             raise ValueError(f"{folder} is not a saved patch: {type(error).__name__}: {error}") from error
-        if patch.digest != recorded:
+        if altered:
             raise ValueError(f"{folder}: the tensors do not match the recorded digest; the patch was altered")
         return patch
 

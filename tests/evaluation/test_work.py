@@ -206,7 +206,8 @@ def test_parts_of_another_number_of_documents_are_forgotten(tmp_path):
     assert store.cut(50, 2) == cut(50, 2)
 
 
-@pytest.mark.parametrize("seed", [0, 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [0, 1, 2])  # seven kills each
 def test_kills_at_random_times_end_in_the_undisturbed_results(tmp_path, seed):
     """Two processes on one folder; whichever is killed is replaced, until the work is done."""
     import random

@@ -47,7 +47,7 @@ def test_every_cell_is_a_case_with_its_score(finished):
 def test_a_second_run_evaluates_nothing_and_says_so(finished):
     folder, _ = finished
     before = (folder / "r" / "table.csv").read_text()
-    done = pytest_run(folder, *SMALL, "--variants", "base,oproj_zeroed", "--results", "r", "-n", "2")
+    done = pytest_run(folder, *SMALL, "--variants", "base,oproj_zeroed", "--results", "r")
     assert done.returncode == 0, done.stdout
     assert "0 cells run, 4 stored already" in done.stdout
     assert (folder / "r" / "table.csv").read_text() == before
@@ -119,7 +119,7 @@ def test_dry_run_prints_plans_and_runs_nothing(tmp_path):
 def test_gates_decide(tmp_path):
     base = ("--tasks", "ioi", "--variants", "base,mlp_zeroed", "--limit", "60", "--results", "r")
     gates = ("--set", "gates.ioi.not_below=base", "--set", "gates.ioi.margin=0.05")
-    done = pytest_run(tmp_path, *base, *gates, "-n", "2")
+    done = pytest_run(tmp_path, *base, *gates)
     assert done.returncode == 1
     assert re.search(r"not_below base - 0.05 is (contradicted|unresolved): difference -0\.\d+", done.stdout)
     assert "1 failed, 1 passed" in done.stdout

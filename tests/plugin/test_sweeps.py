@@ -23,7 +23,7 @@ LAUNCHERS = {
 
 
 @pytest.mark.parametrize(
-    "launcher", [pytest.param(n, marks=[] if n in ("joblib",) else pytest.mark.slow) for n in LAUNCHERS]
+    "launcher", [pytest.param(n, marks=[] if n == "basic" else pytest.mark.slow) for n in LAUNCHERS]
 )
 def test_jobs_share_a_folder_and_a_table(tmp_path, launcher):
     """Two jobs pass, one cannot work: its mistake is named, and the table of the others is printed."""
@@ -35,7 +35,7 @@ def test_jobs_share_a_folder_and_a_table(tmp_path, launcher):
     assert done.stdout.count("written: ") == 1
     assert "oproj_zeroed" in (tmp_path / "r" / "table.md").read_text()
     # The same sweep again runs nothing.
-    if launcher == "joblib":
+    if launcher == "basic":
         before = {r.name: r.finished for r in Store(tmp_path / "r")}
         done = main(tmp_path, "-m", "variants=[base],[oproj_zeroed]", "seed=1,2", *LAUNCHERS[launcher], *SMALL)
         assert {r.name: r.finished for r in Store(tmp_path / "r")} == before
@@ -73,7 +73,9 @@ def test_a_killed_job_shows_as_failed_and_the_next_sweep_mends_it(tmp_path, laun
     out, _ = running.communicate(timeout=300)
     assert running.returncode == 1, out
     assert "did not pass" in out
-    assert "failed" in (tmp_path / "r" / "table.md").read_text(), out
+    # joblib gives up on all jobs when one is killed; there may be no cell to make a table of.
+    page = tmp_path / "r" / "table.md"
+    assert "failed" in (page.read_text() if page.exists() else out), out
     done = main(tmp_path, *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed" not in (tmp_path / "r" / "table.md").read_text()

@@ -75,7 +75,8 @@ def test_one_cell_keeps_all_workers_busy(tmp_path, calm):
     assert not list((tmp_path / "r" / ".sessions").iterdir())
 
 
-@pytest.mark.parametrize("kills", [pytest.param(1, marks=pytest.mark.slow), 99])
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [1, 99])
 def test_a_cell_that_kills_its_worker(tmp_path, calm, kills):
     (tmp_path / "killer.py").write_text(KILLER)
     (tmp_path / "deaths").mkdir()
