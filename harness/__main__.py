@@ -66,7 +66,7 @@ def main() -> None:
         _app()
     except SystemExit as error:
         finish_abandoned()
-        sys.exit(error.code or 1)
+        sys.exit(1 if SWEEP_PROBLEMS else error.code)
     sys.exit(1 if _PROBLEMS or SWEEP_PROBLEMS else 0)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from harness.config.schema import RunConfig
 from harness.workers import lease_for
+
+logger = logging.getLogger(__name__)
 
 
 def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
@@ -49,10 +52,12 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
                 evaluated = bench.evaluate(planned)
                 if run.export is not None:
                     bench.export_once(planned, Path(run.export))
-            except (ValueError, RuntimeError, OSError) as error:
+            except Exception as error:
                 # The other cells run on, as other cases do under pytest.
                 failed += 1
-                print(f"failed: {error}")
+                print(f"failed: {error or type(error).__name__}")
+                if not isinstance(error, (ValueError, OSError)):
+                    logger.exception("%s", planned.name)
                 continue
             result = evaluated.result
             failed += bool(evaluated.broken)

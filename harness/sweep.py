@@ -70,7 +70,7 @@ class Collate(Callback):
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Notes how it ended."""
         failed = job_return.status != JobStatus.COMPLETED
-        problem = str(job_return._return_value) if failed else str(job_return.return_value or "")
+        problem = repr(job_return._return_value) if failed else str(job_return.return_value or "")
         number = self._record(config, "failed" if problem else "done", problem)
         if number in _LOCKS:
             _LOCKS.pop(number).release()
@@ -124,8 +124,7 @@ def finish(config: DictConfig) -> list[str]:
             continue
         text = "it was killed before it ended" if job.state == "started" else job.text
         problems.append(f"job {number} ({shlex.join(job.overrides)}): {text}")
-        if job.state != "failed":
-            _note_cells(job, problems[-1], Path(config.hydra.sweep.dir))
+        _note_cells(job, problems[-1], Path(config.hydra.sweep.dir))
     folder = Path(config.results.dir)
     try:
         table = build_table(folder, config.baseline, strict=False)
@@ -172,8 +171,9 @@ def _note_cells(job: Job, text: str, sweep_folder: Path) -> None:
         run.tag = run.tag or tag_of(job.overrides, swept_keys(sweep_folder))
         grid = plan_grid(run)
         store = Store(Path(run.results.dir))
+        known = {failure.name for failure in store.failures()}
         for cell in grid.cells:
-            if store.get(cell.name) is None:
+            if store.get(cell.name) is None and cell.name not in known:
                 store.put_failure(cell.name, text, shlex.join(["python", "-m", "harness", *job.overrides]))
     except (ValueError, OSError) as error:
         logger.warning("job %d: %s", job.number, error)

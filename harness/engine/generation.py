@@ -118,8 +118,8 @@ class Generator:
         """Lanes that take no more memory, if every text grew to its limit, than separate texts would."""
         path = max(len(request.prompt) for request in asked)  # what the walk holds
         # Twice the prompt: it is computed before it is copied into its lane.
-        alone = max(2 * len(request.prompt) + request.limit for request in asked)
-        lane = max(2 * own + request.limit for own, request in zip(supply.own, asked, strict=True))
+        alone = path + max(len(request.prompt) + request.limit for request in asked)
+        lane = max(supply.own) + max(own + request.limit for own, request in zip(supply.own, asked, strict=True))
         bytes_each = self._core.check_budget(path + alone, self._settings.cache_mb, WHAT) // (path + alone)
         cache = (self._settings.cache_mb << 20) // bytes_each
         budget = min(cache, path + self._settings.batch_size * alone) - path

@@ -87,6 +87,8 @@ class Bench:
         except Exception as error:
             self.fail(planned, f"{type(error).__name__}: {error}")
             raise
+        with suppress(OSError):
+            self.store.forget_failure(planned.name)
         return Evaluated(result, result.settings.get("session") != self.session.name, gates)
 
     def fail(self, planned: PlannedCell, text: str) -> None:

@@ -76,11 +76,11 @@ class Claims:
         try:
             dead = json.loads(marker.read_text(encoding="utf-8"))
         except ValueError:
-            dead = {}
+            dead = None
         # Deaths of earlier sessions (a kill of all, a power cut) say nothing of the cell.
-        if dead.get("session") == self._journal.session:
-            who = f"process {dead['pid']} on {dead['host']}"
-            self._journal.note(cell, "died", f"{who}:\n{last_lines(Path(dead['log']))}" if dead["log"] else who)
+        if isinstance(dead, dict) and dead.get("session") == self._journal.session:
+            who, log = f"process {dead.get('pid')} on {dead.get('host')}", dead.get("log")
+            self._journal.note(cell, "died", f"{who}:\n{last_lines(Path(log))}" if log else who)
         marker.unlink(missing_ok=True)
 
     def _check(self, cell: CellName) -> None:

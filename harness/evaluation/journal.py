@@ -39,7 +39,8 @@ class Journal:
     def note(self, cell: CellName, state: State, text: str = "") -> None:
         """Adds an event."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps(asdict(Entry(str(cell), state, text))) + "\n"
+        # A line that a full disk cut off must not swallow this one.
+        line = "\n" + json.dumps(asdict(Entry(str(cell), state, text))) + "\n"
         # One write of a line in append mode: lines of several processes do not mix.
         descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:

@@ -63,8 +63,11 @@ class Store:
             for outcome in outcomes:
                 file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
         write_text(path, json.dumps({"format": FORMAT, **asdict(result)}, indent=1, ensure_ascii=False) + "\n")
-        self._failure(result.name).unlink(missing_ok=True)
         return path
+
+    def forget_failure(self, name: CellName) -> None:
+        """The cell has a result."""
+        self._failure(name).unlink(missing_ok=True)
 
     def put_failure(self, name: CellName, text: str, command: str) -> None:
         """Notes why a cell has no result; gone when it gets one."""
@@ -92,7 +95,8 @@ class Store:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
         target = self.folder / "replaced" / f"{stamp}-{os.getpid()}" / path.relative_to(self.folder / "cells")
         target.parent.mkdir(parents=True, exist_ok=True)
-        for file in (path, path.with_suffix(".jsonl")):
+        # A cell is there as long as its JSON is: that goes last.
+        for file in (path.with_suffix(".jsonl"), path):
             if file.is_file():
                 os.replace(file, target.with_suffix(file.suffix))
 

@@ -8,9 +8,10 @@ runs of one results folder share its cells out instead of repeating them.
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 from harness.engine import Plans
-from harness.evaluation.cells import CellResult
+from harness.evaluation.cells import CellResult, file_name
 from harness.evaluation.claims import Claims
 from harness.evaluation.identity import Cell
 from harness.evaluation.journal import Journal
@@ -51,8 +52,7 @@ class Work:
         """
         if (result := self.stored(cell)) is not None:
             logger.info("%s: stored already, not run again", cell.name)
-            self._journal.note(cell.name, "done")
-            return result
+            return self._settled(result)
         while True:
             self.help(cell, cuts, plans)
             parts = self._parts(cell, cuts)
@@ -61,7 +61,7 @@ class Work:
                 self._do(cell, part, plans, wait=True)
             with self._claims.claim(cell.name, f"{self._key(cell)}-merge", wait=True):
                 if (result := self.stored(cell)) is not None:
-                    return result
+                    return self._settled(result)
                 shares = [self._store_of(cell).get(part) for part in parts]
                 whole = [share for share in shares if share is not None]
                 if len(whole) == len(parts) > 0:
@@ -78,10 +78,18 @@ class Work:
 
     def _put(self, cell: Cell, shares: list[Share]) -> CellResult:
         result, outcomes = merge(cell, shares)
-        self._store.put(result, outcomes)
-        with self._claims.claim(cell.name, f"{self._key(cell)}-cut", wait=True):
+        # Another run of this folder may ask for the same name with other settings.
+        with self._claims.claim(cell.name, file_name(str(cell.name)), wait=True):
+            self._store.put(result, outcomes)
+        with suppress(OSError), self._claims.claim(cell.name, f"{self._key(cell)}-cut", wait=True):
             self._store_of(cell).clear()
-        self._journal.note(cell.name, "done")
+        return self._settled(result)
+
+    def _settled(self, result: CellResult) -> CellResult:
+        """The cell is stored: nothing that goes wrong from here on takes it back."""
+        with suppress(OSError):
+            self._store.forget_failure(result.name)
+            self._journal.note(result.name, "done")
         return result
 
     def _parts(self, cell: Cell, cuts: int) -> list[Part]:

@@ -94,11 +94,16 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+def is_asked(config: pytest.Config) -> bool:
+    """The command line names our suites, or has one of our options."""
+    options = any(config.getoption(o.lstrip("-").replace("-", "_")) for o in _OPTIONS)
+    return options or any(Path(a.split("::")[0]).name == "suites" or "suites/" in a for a in config.args)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker; composes the grid at once if the command line asks for one."""
     config.addinivalue_line("markers", "task(*names): the tasks that a suite function runs; none means all others")
-    asked = any(config.getoption(o.lstrip("-").replace("-", "_")) for o in _OPTIONS)
-    if asked or any(Path(a.split("::")[0]).name == "suites" or "suites/" in a for a in config.args):
+    if is_asked(config):
         try:
             the_grid(config, overrides(config))
         except ValueError as error:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.plugin.session import LINE, PLAN
+from harness.plugin.session import CELL, LINE, PLAN
 
 if TYPE_CHECKING:
     from harness.evaluation.bench import Bench
@@ -25,6 +25,7 @@ class CellCase:
 
         Without a gate a cell passes when every document was scored and no log-likelihood was NaN.
         """
+        self._record(CELL, str(self.planned.name))
         problem = evaluated = None
         try:
             if self._bench.grid.run.dry_run:

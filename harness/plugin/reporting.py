@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.plugin.session import BENCH, GRID, HELP, LINE, PLAN, is_case, the_grid
+from harness.plugin.session import BENCH, CELL, GRID, HELP, LINE, PLAN, is_case, the_grid
 
 if TYPE_CHECKING:
     from harness.evaluation.grid import Grid
@@ -67,7 +67,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         return
     called = [r for r in reports if r.when == "call"]
     lines = [str(value) for r in called for key, value in r.user_properties if key == LINE]
-    if not lines:
+    if not lines and not any(
+        CELL in dict(x.user_properties) or (x.outcome == "failed" and GRID in config.stash) for x in reports
+    ):
         return
     reused = sum("stored)" in line for line in lines)
     terminalreporter.section("variants")

@@ -27,6 +27,7 @@ LEFT_OUT: pytest.StashKey[list[str]] = pytest.StashKey()
 LINE = "harness_line"
 PLAN = "harness_plan"
 HELP = "harness_help"
+CELL = "harness_cell"
 
 
 def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
@@ -101,14 +102,15 @@ def case_id(cell: PlannedCell, several: bool) -> str:
     return f"{cell.name.task}-{own}" if several else own
 
 
-def is_case_id(grid: Grid, nodeid: str, cell: PlannedCell | None = None) -> bool:
-    """A node id is that of a cell's case (of this cell, or of any)."""
-    cells = grid.cells if cell is None else (cell,)
-    return any(
-        nodeid.endswith(f"[{case_id(c, True)}]")
-        or (nodeid.endswith(f"[{case_id(c, False)}]") and c.name.task.partition("(")[0] in nodeid)
-        for c in cells
-    )
+def cell_of_id(grid: Grid, nodeid: str) -> PlannedCell | None:
+    """The cell of a case by its node id, for a controller that has collected nothing."""
+    function, _, shown = nodeid.rsplit("::", 1)[-1].partition("[")
+    for cell in grid.cells:
+        if shown == f"{case_id(cell, True)}]":
+            return cell
+        if shown == f"{case_id(cell, False)}]" and function == f"test_{cell.name.task.partition('(')[0]}":
+            return cell
+    return None
 
 
 def planned_cell(item: pytest.Item) -> PlannedCell | None:

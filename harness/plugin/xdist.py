@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.plugin.session import GRID, HELP, is_case_id, the_bench, typed_command
+from harness.plugin.session import GRID, HELP, cell_of_id, the_bench, typed_command
 from harness.workers import visible_devices
 
 SESSION: pytest.StashKey[str] = pytest.StashKey()
@@ -25,9 +26,17 @@ def worker_count(config: pytest.Config) -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """``-n auto`` for a session of ours: a worker for each device, where there are devices."""
-    if GRID not in config.stash:
+    from harness.plugin import is_asked, overrides
+
+    if not is_asked(config):
         return None
-    runtime = config.stash[GRID].run.runtime
+    from harness.config.compose import compose_run
+
+    try:
+        # xdist asks before anything is configured.
+        runtime = compose_run(overrides(config)).runtime
+    except ValueError:
+        return None  # said when the session is configured
     devices = [] if runtime.device == "cpu" else visible_devices(os.environ)
     return len(devices) // (runtime.gpus_per_worker or 1) or None
 
@@ -96,7 +105,8 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
         # What it helped with has a case of its own, which will say what there is to say.
         report.outcome = "rerun"
         return
-    if not is_case_id(config.stash[GRID], crashitem):
+    planned = cell_of_id(config.stash[GRID], crashitem)
+    if planned is None:
         return
     from harness.evaluation.claims import last_lines
 
@@ -105,16 +115,13 @@ def pytest_handlecrashitem(crashitem: str, report: Any, sched: Any) -> None:
     folder = Path(config.stash[GRID].run.results.dir)
     tail = last_lines(folder / "logs" / f"{report.node.gateway.id}.log")
     if crashes[crashitem] == 1:
-        report.outcome = "rerun"
-        sched.mark_test_pending(crashitem)
-        return
-    report.longrepr = f"{report.longrepr}\nIt killed two workers. The end of the last one's log:\n{tail}"
-    _store_failure(config, crashitem, str(report.longrepr))
-
-
-def _store_failure(config: pytest.Config, nodeid: str, text: str) -> None:
+        # Not every way of distributing cases can hand one out again.
+        with suppress(NotImplementedError):
+            sched.mark_test_pending(crashitem)
+            report.outcome = "rerun"
+            return
+    times = "its worker" if crashes[crashitem] == 1 else "two workers"
+    report.longrepr = f"{report.longrepr}\nIt killed {times}. The end of the last one's log:\n{tail}"
     from harness.evaluation.store import Store
 
-    grid = config.stash[GRID]
-    planned = next(c for c in grid.cells if is_case_id(grid, nodeid, c))
-    Store(Path(grid.run.results.dir)).put_failure(planned.name, text, typed_command(config))
+    Store(folder).put_failure(planned.name, str(report.longrepr), typed_command(config))

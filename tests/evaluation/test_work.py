@@ -242,3 +242,44 @@ def test_kills_at_random_times_end_in_the_undisturbed_results(tmp_path, seed):
         name: [judged(o) for o in own] for name, own in calmly.items()
     }
     assert multiprocessing.active_children() == []
+
+
+def test_a_failure_is_forgotten_when_the_cell_turns_out_to_be_stored(tmp_path):
+    first = bench(tmp_path, "tasks=[ioi]")
+    planned = first.grid.cells[0]
+    first.evaluate(planned)
+    first.fail(planned, "a gate's sibling could not be had")
+    assert first.store.failures()
+    again = bench(tmp_path, "tasks=[ioi]")
+    assert again.evaluate(planned).reused
+    assert not again.store.failures()
+
+
+def test_a_disk_without_room_for_notes_takes_no_stored_cell_back(tmp_path, monkeypatch):
+    bench(tmp_path, "tasks=[ioi]").evaluate(bench(tmp_path, "tasks=[ioi]").grid.cells[0])
+    again = bench(tmp_path, "tasks=[ioi]")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(again.journal), "note", full)
+    assert again.evaluate(again.grid.cells[0]).reused
+
+
+def test_a_full_disk_fails_the_cell_with_its_reason_and_leaves_the_others_whole(tmp_path, monkeypatch):
+    made = bench(tmp_path, "tasks=[ioi,lab_arc]", "limit=10")
+    made.evaluate(made.grid.cells[0])
+    before = outcomes(tmp_path)
+    from harness.evaluation import files
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        made.evaluate(made.grid.cells[1])
+    monkeypatch.undo()
+    assert outcomes(tmp_path) == before
+    assert not list(tmp_path.rglob("*.tmp"))
+    again = bench(tmp_path, "tasks=[ioi,lab_arc]", "limit=10")
+    assert again.evaluate(again.grid.cells[1]).result.n == 10

@@ -123,7 +123,7 @@ def test_a_controller_that_is_killed_leaves_what_was_finished(tmp_path, calm):
 
 @pytest.mark.slow
 def test_auto_takes_a_worker_a_device_and_each_leases_its_own(tmp_path):
-    environment = {"CUDA_VISIBLE_DEVICES": "5,3", "TMPDIR": str(tmp_path)}
+    environment = {"CUDA_VISIBLE_DEVICES": "5,3,GPU-7", "TMPDIR": str(tmp_path)}
     arguments = ("--tasks", "ioi", "--limit", "8", "--variants", "base,oproj_zeroed", "--results", "r", "-n", "auto")
     done = pytest_run(tmp_path, *arguments, env=environment)
     assert done.returncode == 0, done.stdout
