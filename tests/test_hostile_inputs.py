@@ -157,7 +157,7 @@ def test_weight_files_of_any_bytes(tmp_path_factory, header, rest):
         assert "model.safetensors" in str(error)
 
 
-@FEW
+@settings(FEW, max_examples=8)  # each takes Hydra a while
 @given(content=JSON | st.text(max_size=40), group=st.sampled_from(["task", "variant"]))
 def test_configs_of_any_content(tmp_path_factory, content, group):
     folder = tmp_path_factory.mktemp("conf")

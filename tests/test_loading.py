@@ -40,7 +40,7 @@ def test_header_that_is_not_json(folder):
     whole = file.read_bytes()
     length = struct.unpack("<Q", whole[:8])[0]
     file.write_bytes(whole[:8] + b"x" * length + whole[8 + length :])
-    with pytest.raises(ValueError, match="header is not JSON"):
+    with pytest.raises(ValueError, match="not a safetensors header"):
         check_folder(folder)
 
 

@@ -156,6 +156,7 @@ def worker(folder, overrides, parts=4, session="s"):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_folder_share_the_work(tmp_path):
     overrides = ("variants=[base,oproj_zeroed]", "tasks=[lab_gsm8k,ioi]")
     both = [worker(tmp_path, overrides, session=s) for s in "ab"]

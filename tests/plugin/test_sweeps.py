@@ -22,9 +22,7 @@ LAUNCHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "launcher", [pytest.param(n, marks=[] if n == "basic" else pytest.mark.slow) for n in LAUNCHERS]
-)
+@pytest.mark.parametrize("launcher", [pytest.param(n, marks=pytest.mark.slow) for n in LAUNCHERS])
 def test_jobs_share_a_folder_and_a_table(tmp_path, launcher):
     """Two jobs pass, one cannot work: its mistake is named, and the table of the others is printed."""
     done = main(tmp_path, "-m", "variants=[base],[oproj_zeroed]", "seed=1,2", *LAUNCHERS[launcher], *SMALL)

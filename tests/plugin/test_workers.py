@@ -37,6 +37,17 @@ def pytest_runtest_setup(item):
 """
 
 
+SLOWLY = """
+import time
+
+def pytest_runtest_setup(item):
+    from harness.evaluation import work
+    if not hasattr(work, "slowly"):
+        plain, work.slowly = work.run_part, True
+        work.run_part = lambda *given: (time.sleep(12), plain(*given))[1]
+"""
+
+
 def outcomes(folder):
     """Without the last digits, which depend on what shares a batch."""
 
@@ -58,15 +69,33 @@ def calm(tmp_path_factory):
     return outcomes(folder / "r"), (folder / "r" / "table.csv").read_text()
 
 
+@pytest.mark.slow
 def test_one_cell_keeps_all_workers_busy(tmp_path, calm):
+    # Parts that take a while, so that the first worker is not done before the others have started.
+    (tmp_path / "slowly.py").write_text(SLOWLY)
     done = pytest_run(
-        tmp_path, "--tasks", "ioi", "--limit", "40", "--variants", "base", *CPU, "--results", "r", "-n", "3"
+        tmp_path,
+        "-p",
+        "slowly",
+        "--tasks",
+        "ioi",
+        "--limit",
+        "40",
+        "--variants",
+        "base",
+        *CPU,
+        "--results",
+        "r",
+        "-n",
+        "3",
+        env={"PYTHONPATH": str(tmp_path)},
     )
     assert done.returncode == 0, done.stdout
     assert "1 cells run, 0 stored already" in done.stdout
     assert re.search(r"HELPED lab-base/base/ioi: \d+ documents", done.stdout)
     shares = {
-        p.name: re.findall(r"documents (\d+) to (\d+)", p.read_text()) for p in (tmp_path / "r" / "logs").glob("gw*")
+        p.name: re.findall(r"(?m)^[\d-]+ \S+ INFO .*documents (\d+) to (\d+)", p.read_text())
+        for p in (tmp_path / "r" / "logs").glob("gw*")
     }
     covered = sorted(d for own in shares.values() for a, b in own for d in range(int(a), int(b)))
     assert covered == list(range(40)), "each document once"
@@ -134,6 +163,7 @@ def test_auto_takes_a_worker_a_device_and_each_leases_its_own(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_too_few_devices_for_a_worker_fail_at_collection(tmp_path):
     arguments = ("--tasks", "ioi", "--results", "r", "-n", "2", "--set", "runtime.gpus_per_worker=4")
     done = pytest_run(tmp_path, *arguments, env={"CUDA_VISIBLE_DEVICES": "0,1"})

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sandbox.test_sandbox import sandbox
 
+pytestmark = pytest.mark.slow
 TESTS = """
 import math
 def check(candidate):
