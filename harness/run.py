@@ -69,20 +69,26 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
         if lease is not None:
             lease.release()
     if alone:
-        print_table(run, len(grid.cells), failed, reused)
+        counts = f"{len(grid.cells) - reused - failed} cells run, {reused} stored already"
+        print_table(folder, run.baseline, f"{counts}{f', {failed} did not pass' if failed else ''}")
     return failed
 
 
-def print_table(run: RunConfig, cells: int, failed: int, reused: int) -> None:
-    """Writes the pages of the results folder and prints the table."""
+def print_table(folder: Path, baseline: str, counts: str) -> None:
+    """Writes the pages of a results folder and prints the table.
+
+    Args:
+        folder: the results folder.
+        baseline: variant that the others are compared with.
+        counts: what was run, in a line.
+    """
     from harness.report import build_table, terminal_text, write_pages
 
     try:
-        table = build_table(Path(run.results.dir), run.baseline, strict=False)
+        table = build_table(folder, baseline, strict=False)
     except ValueError as error:
-        print(f"no table: {error}")
+        print(f"no table: {error}\n{counts}")
         return
     paths = write_pages(table)
-    counts = f"{cells - reused - failed} cells run, {reused} stored already"
-    print(f"\n{terminal_text(table)}\n\n{counts}{f', {failed} did not pass' if failed else ''}")
+    print(f"\n{terminal_text(table)}\n\n{counts}")
     print("written: " + ", ".join(str(p) for p in paths))

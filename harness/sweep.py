@@ -23,6 +23,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from harness.config.compose import compose_run
+from harness.run import print_table
 
 logger = logging.getLogger(__name__)
 # Keys that a cell's name shows by itself, or that do not change what it holds.
@@ -114,8 +115,6 @@ def finish(config: DictConfig) -> list[str]:
     Returns:
         A sentence for each job that did not pass.
     """
-    from harness.report import build_table, terminal_text, write_pages
-
     wanted = _jobs(config)
     problems = []
     for number, overrides in enumerate(wanted):
@@ -125,16 +124,8 @@ def finish(config: DictConfig) -> list[str]:
         text = "it was killed before it ended" if job.state == "started" else job.text
         problems.append(f"job {number} ({shlex.join(job.overrides)}): {text}")
         _note_cells(job, problems[-1], Path(config.hydra.sweep.dir))
-    folder = Path(config.results.dir)
-    try:
-        table = build_table(folder, config.baseline, strict=False)
-    except ValueError as error:
-        print(f"no table: {error}")
-    else:
-        paths = write_pages(table)
-        print(f"\n{terminal_text(table)}\n")
-        print("written: " + ", ".join(str(path) for path in paths))
-    print(f"{len(wanted)} jobs, {len(problems)} did not pass" if problems else f"{len(wanted)} jobs passed")
+    counts = f"{len(wanted)} jobs, {len(problems)} did not pass" if problems else f"{len(wanted)} jobs passed"
+    print_table(Path(config.results.dir), config.baseline, counts)
     for problem in problems:
         print(problem, file=sys.stderr)
     return problems

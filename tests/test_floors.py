@@ -10,7 +10,8 @@ import harness
 ROOT = Path(harness.__file__).parent
 FLOORS = {
     "__main__": 8,
-    "plugin": 7, "run": 7, "sweep": 7,
+    "sweep": 7.5,
+    "plugin": 7, "run": 7,
     "report": 6,
     "evaluation": 5,
     "variants": 4, "tasks": 4,

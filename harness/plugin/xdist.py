@@ -14,6 +14,7 @@ from harness.plugin.session import GRID, HELP, cell_of_id, the_bench, typed_comm
 from harness.workers import visible_devices
 
 SESSION: pytest.StashKey[str] = pytest.StashKey()
+TIMINGS: pytest.StashKey[list[list[Any]]] = pytest.StashKey()
 CRASHES: pytest.StashKey[Counter[str]] = pytest.StashKey()
 _HELPER = "variant-harness::help"
 
@@ -48,7 +49,9 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["harness_command"] = typed_command(config)
     if GRID in config.stash:
         node.workerinput["harness_session"] = session_name(config)
-        node.workerinput["harness_timings"] = _timings(config)
+        if TIMINGS not in config.stash:
+            config.stash[TIMINGS] = _timings(config)
+        node.workerinput["harness_timings"] = config.stash[TIMINGS]
 
 
 def session_name(config: pytest.Config) -> str:
