@@ -5,6 +5,9 @@ PIP := $(VENV)/bin/pip install -c constraints.txt
 JOBS ?= 2
 SOURCES := pyproject.toml constraints.txt
 
+# Every session starts several processes: without compiled modules each of them compiles its own, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test slow lint lab clean
 
 demo: $(VENV)/.demo

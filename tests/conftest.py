@@ -30,6 +30,7 @@ pytest_plugins = ["pytester"]
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # sessions that tests start share the cores with other tests
 
 VOCAB = 64
 _LLAMA = {

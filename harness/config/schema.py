@@ -44,7 +44,7 @@ class RuntimeConfig:
             of a sweep, and leaves all to a run that is alone.
         max_length: context in tokens; null takes the model's own.
         attn_implementation: as in transformers; null for its default.
-        threads: torch threads in a worker; null shares the cores out among the workers.
+        threads: torch threads in a worker; null shares the cores out among the workers (`OMP_NUM_THREADS` at most).
         trust_remote_code: run modelling code that comes with a model's weights.
         chat_template: wrap prompts in the tokenizer's chat template.
     """

@@ -49,9 +49,15 @@ class Evaluated:
 
 
 def share_threads(runtime: RuntimeConfig) -> None:
-    """Sets torch's threads: as asked, or the cores shared out among the workers of this session."""
+    """Sets torch's threads: as asked, or the cores of this process shared out among the session's workers.
+
+    `OMP_NUM_THREADS` is a bound, as everywhere in torch: who sets it shares the machine with others.
+    """
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    torch.set_num_threads(runtime.threads or max(1, (os.cpu_count() or 1) // workers))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bound = os.environ.get("OMP_NUM_THREADS", "")
+    share = min(cores // workers, int(bound) if bound.isdecimal() else cores)
+    torch.set_num_threads(runtime.threads or max(1, share))
 
 
 class Bench:
