@@ -32,13 +32,17 @@ JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
+# submitit's jobs ignore the first signal; the second one, which kills, follows after this many seconds.
+KillWait=1
 JobRequeue=1
 NodeName=$host CPUs=$(nproc) RealMemory=$(($(awk '/MemTotal/ {print $2}' /proc/meminfo) / 1024 - 512)) State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 EOF
-echo "CgroupPlugin=disabled" >/etc/slurm/cgroup.conf
+# Nothing here uses control groups, but slurmd wants the plugin of those that the machine has.
+if [ -d /sys/fs/cgroup/memory ]; then cgroup=cgroup/v1; else cgroup=autodetect; fi
+printf 'CgroupPlugin=%s\n' "$cgroup" >/etc/slurm/cgroup.conf
 pgrep -x slurmctld >/dev/null || slurmctld
-pgrep -x slurmd >/dev/null || slurmd
+pgrep -x slurmd >/dev/null || slurmd || { tail /var/log/slurm/slurmd.log >&2; exit 1; }
 for _ in $(seq 60); do
   sinfo -h -o %t | grep -qE 'idle|mix|alloc' && break
   sleep 1
@@ -48,7 +52,7 @@ sinfo
 export HF_HUB_OFFLINE=1
 rm -rf "$results"
 .venv/bin/python -m harness -m model=lab-base \
-  variants="[base,oproj_merged],[base,mlp_merged],[base,oproj_zeroed]" tasks="[lab_gsm8k],[lab_mmlu]" \
+  variants="[base,oproj_zeroed],[base,mlp_merged],[base,oproj_merged]" tasks="[lab_gsm8k],[lab_mmlu]" \
   results.dir="$results" hydra/launcher=submitit_slurm hydra.launcher.partition=main hydra.launcher.cpus_per_task=1 \
   hydra.launcher.mem_gb=4 hydra.launcher.gpus_per_node=null runtime.threads=1 &
 sweep=$!
@@ -56,11 +60,17 @@ sweep=$!
 # The first job that has taken a part of its cell is killed in the middle of it, and queued again.
 victim=""
 while [ -z "$victim" ] && kill -0 $sweep 2>/dev/null; do
-  if compgen -G "$results/.locks/*.working" >/dev/null; then
-    victim=$(squeue -h -r -t R -o %i | head -1)
-  fi
-  sleep 0.2
+  sleep 0.1
+  for marker in "$results"/.locks/*.working; do
+    pid=$(grep -oE '"pid": [0-9]+' "$marker" 2>/dev/null | grep -oE '[0-9]+') || continue
+    victim=$(tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | awk -F= '$1 == "SLURM_JOB_ID" {print $2}') || continue
+    [ -n "$victim" ] && break
+  done
 done
-echo "requeueing job $victim"
+[ -n "$victim" ] || { echo "no job was seen at work" >&2; exit 1; }
+echo "job $victim works on $(basename "$marker" .working): killed and queued again"
 scontrol requeue "$victim"
 wait $sweep
+restarts=$(scontrol show job "$victim" | grep -oE 'Restarts=[0-9]+')
+echo "job $victim: $restarts"
+[ "$restarts" = Restarts=1 ]

@@ -51,10 +51,10 @@ def run_limited(prefix: Sequence[str], program: str, tests: str, limits: Limits,
         cwd: working folder.
     """
     secret = secrets.token_hex(32)
-    job = {"program": program, "tests": tests, "secret": secret, "source": _INSIDE}
+    job = {"program": program, "tests": tests, "secret": secret}
     started = time.monotonic()
     process = subprocess.Popen(
-        [*prefix, sys.executable, "-I", "-c", _INSIDE, "checker"],
+        [*prefix, sys.executable, "-I", "-c", _INSIDE],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
