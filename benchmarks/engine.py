@@ -31,7 +31,7 @@ from harness.config.compose import compose_model
 from harness.config.paths import LAB_WEIGHTS
 from harness.engine import EngineSettings, ResidentLM, TreeLM
 from harness.engine.tree import PrefixTree
-from harness.evaluation.files import write_text
+from harness.files import write_text
 
 # Both get the harness's own default. The peer scores faster in smaller batches on a CPU (less memory to
 # fill with logits), so there it runs a second time at the best of these.

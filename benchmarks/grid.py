@@ -30,8 +30,8 @@ from tabulate import tabulate
 from benchmarks.engine import machine
 from harness.config.compose import compose_task
 from harness.data import DataSource
-from harness.evaluation.files import write_text
 from harness.evaluation.store import Store
+from harness.files import write_text
 from harness.tasks import lm_eval_utils
 from harness.tasks.load import OWN, load_task
 

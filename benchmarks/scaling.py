@@ -25,10 +25,10 @@ from tabulate import tabulate
 from benchmarks.engine import machine
 from harness.config.compose import compose_run
 from harness.config.paths import SUITES
-from harness.evaluation.files import write_text
 from harness.evaluation.grid import plan_grid
 from harness.evaluation.schedule import makespan, schedule, timings_of
 from harness.evaluation.store import Store
+from harness.files import write_text
 
 VARIANTS = "base,oproj_merged,qkv_merged,mlp_merged,oproj_zeroed,donor"
 GPUS = 8

@@ -83,7 +83,7 @@ class Collate(Callback):
 
     def _record(self, config: DictConfig, state: str, text: str = "") -> int | None:
         """Writes a job's record; returns its number, or None for a run of its own."""
-        from harness.evaluation.files import write_text
+        from harness.files import write_text
 
         number = OmegaConf.select(config, "hydra.job.num")
         if number is None:

@@ -18,8 +18,9 @@ FLOORS = {
     "stethoscope": 3, "svf": 3, "lora_par": 3, "circuits": 3, "crosscoder": 3,
     "engine": 2, "training": 2,
     "patch": 1.5,
+    "stored": 1.5,
     "models": 1, "data": 1, "grading": 1, "lab": 1,
-    "config": 0, "anatomy": 0, "sandbox": 0, "workers": 0,
+    "config": 0, "anatomy": 0, "files": 0, "sandbox": 0, "workers": 0,
 }  # fmt: skip
 FILES = sorted(ROOT.rglob("*.py"))
 

@@ -106,6 +106,21 @@ def _typed(kind: type[T], content: Any, what: str) -> T:
         raise ValueError(f"{what}: {str(error).splitlines()[0]}. Keys: {keys}") from error
 
 
+def typed_overrides(kind: type[T], overrides: Sequence[str]) -> T:
+    """A dataclass with ``key=value`` overrides, for entry points that have a config of their own.
+
+    Raises:
+        ValueError: for text of another form, an unknown key or a value of the wrong type.
+    """
+    if wrong := [o for o in overrides if "=" not in o]:
+        raise ValueError(f"{wrong[0]!r}: expected key=value; keys: {', '.join(f.name for f in fields(kind))}")  # type: ignore[arg-type]
+    try:
+        content = OmegaConf.from_dotlist(list(overrides))
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ValueError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
+    return _typed(kind, content, "settings")
+
+
 def names_of(value: Any) -> list[str]:
     """A list of names from a list or from text with commas, each once."""
     items = value.split(",") if isinstance(value, str) else list(value or [])

@@ -16,8 +16,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.evaluation.cells import CellName
-from harness.evaluation.files import write_text
 from harness.evaluation.journal import ENOUGH, Journal
+from harness.files import write_text
 
 LINES = 15  # of a dead worker's log
 

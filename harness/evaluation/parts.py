@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.evaluation.cells import Outcome, check_types
-from harness.evaluation.files import atomic_write, write_text
+from harness.files import atomic_write, write_text
 
 FORMAT = 1
 LEAST = 8  # documents of a part

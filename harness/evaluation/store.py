@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.evaluation.cells import FORMAT, CellName, CellResult, Outcome, check_types, file_name
-from harness.evaluation.files import atomic_write, write_text
+from harness.files import atomic_write, write_text
 
 
 @dataclass(frozen=True)

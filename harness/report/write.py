@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from harness.evaluation.files import write_text
+from harness.files import write_text
 from harness.report.formats import to_csv, to_json, to_latex
 from harness.report.markdown import MARKS, one_line, percent, points, render
 from harness.report.table import Entry, Table

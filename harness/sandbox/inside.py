@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 MOST = 64 << 20  # bytes of a message
-_PLAIN = (bool, int, float, str)
+_PLAIN: dict[type, Callable[[Any], Any]] = {str: str.__str__, float: float.__float__, int: int.__int__, bool: bool}
 _SEVERAL = ("tuple", "set", "frozenset", "list")
 _MODULES = {*sys.stdlib_module_names, "numpy"}
 
@@ -73,7 +73,7 @@ class Values:
         if type(value) is list:
             return [self.pack(v) for v in value]
         # What is made from a plain kind counts as that kind, without whatever methods it adds.
-        for kind, plainly in ((str, str.__str__), (float, float.__float__), (int, int.__int__)):
+        for kind, plainly in _PLAIN.items():
             if isinstance(value, kind):
                 return plainly(value)
         for name in _SEVERAL:

@@ -4,8 +4,8 @@ import json
 import pytest
 
 from harness.evaluation.cells import CellName, CellResult, Outcome, file_name, identity_digest
-from harness.evaluation.files import atomic_write, write_text
 from harness.evaluation.store import Store
+from harness.files import atomic_write, write_text
 
 COUNTS = ("prompt_tokens", "generated_tokens", "clipped_prompts", "clipped_budgets", "not_finite")
 NAME = CellName("model", "merge(layers=0:2)", "task")
@@ -93,7 +93,7 @@ def test_full_disk_leaves_the_old_cell_whole(tmp_path, monkeypatch):
     def full(fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harness.evaluation.files.os.fsync", full)
+    monkeypatch.setattr("harness.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         store.put(result(), [outcome(0, 1.0)])
     assert store.get(NAME) is None

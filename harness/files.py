@@ -11,12 +11,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[TextIO]:
+def atomic_write(path: Path) -> Iterator[TextIOWrapper]:
     """A text file that appears under its name only when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".tmp")
@@ -36,6 +36,12 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a whole binary file atomically."""
+    with atomic_write(path) as file:
+        file.buffer.write(content)
 
 
 def write_text(path: Path, text: str) -> None:
