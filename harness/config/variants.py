@@ -72,6 +72,85 @@ class DestroyVariant:
 
 
 @dataclass
+class TextsConfig:
+    """Texts to train on: a prompt, which is read, and a completion, which is learned.
+
+    Attributes:
+        path: data set, as in a task: the hub's path, a folder of the mirror, or ``harness/lab``.
+        name: its configuration.
+        split: its split.
+        prompt: column of the prompt, or a template with columns in braces.
+        completion: column of the completion, or a template; null if ``divider`` cuts the prompt's text.
+        divider: the completion is what follows this text's last place in the prompt column.
+        limit: rows, from the first; null for all.
+    """
+
+    path: str = MISSING
+    name: str | None = None
+    split: str = "train"
+    prompt: str = "prompt"
+    completion: str | None = "completion"
+    divider: str | None = None
+    limit: int | None = None
+
+
+@dataclass
+class SFTConfig:
+    """Supervised fine-tuning; the defaults are those of Stethoscope for Networks, appendix A.
+
+    Attributes:
+        learning_rate: peak of the cosine schedule.
+        weight_decay: of AdamW.
+        betas: the two of AdamW.
+        batch_size: rows that a step learns from.
+        device_batch_size: rows that the device holds at a time; null for all of ``batch_size``.
+        epochs: passes over the rows.
+        max_steps: ends earlier; null for no such end.
+        warmup_ratio: share of the steps with a rising learning rate.
+        max_length: tokens of a row; what a longer one has beyond is cut off, and counted.
+        gradient_checkpointing: recompute activations instead of holding them.
+        seed: order of the rows.
+    """
+
+    learning_rate: float = 1e-5
+    weight_decay: float = 1e-4
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.95])
+    batch_size: int = 16
+    device_batch_size: int | None = None
+    epochs: float = 5.0
+    max_steps: int | None = None
+    warmup_ratio: float = 0.05
+    max_length: int = 32768
+    gradient_checkpointing: bool = True
+    seed: int = 0
+
+
+@dataclass
+class FreezeVariant:
+    """Fine-tuning of chosen parts, the rest frozen (Stethoscope for Networks, section 2.3).
+
+    Attributes:
+        parts: parts or groups of parts that are trained.
+        layers: as in merge; holds for parts inside the layers only.
+        norms: train norms as well, as the paper always does.
+        matched_parts: also train as many tensors of these parts, spread evenly over the layers, as come
+            closest to the number of parameters of ``matched_to``: a control of equal size.
+        matched_to: parts whose number of parameters is matched.
+        data: what to learn.
+        train: how.
+    """
+
+    method: str = "freeze"
+    parts: list[str] = field(default_factory=list)
+    layers: Any = None
+    norms: bool = True
+    matched_parts: list[str] = field(default_factory=list)
+    matched_to: list[str] = field(default_factory=list)
+    data: TextsConfig = field(default_factory=TextsConfig)
+    train: SFTConfig = field(default_factory=SFTConfig)
+
+
+@dataclass
 class CheckpointVariant:
     """Another checkpoint of the same architecture: every tensor replaced."""
 
@@ -95,4 +174,5 @@ VARIANTS: dict[str, type] = {
     "destroy": DestroyVariant,
     "checkpoint": CheckpointVariant,
     "composed": ComposedVariant,
+    "freeze": FreezeVariant,
 }

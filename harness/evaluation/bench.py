@@ -168,7 +168,7 @@ class Bench:
         if self._patch is None or self._patch[:2] != key:
             self._patch = None
             base = self.base(planned.model)
-            patch = build(base, planned.variant, Context(self._load_donor))
+            patch = build(base, planned.variant, self._context())
             logger.info("plan\n%s", plan_text(base, planned.name.variant, patch))
             self._patch = (*key, patch)
         return self._patch[2]
@@ -194,6 +194,9 @@ class Bench:
             else:
                 export(base, patch, target)
         return target
+
+    def _context(self) -> Context:
+        return Context(self._load_donor, source_of(self.grid.run), self.store.folder / "patches")
 
     def _load_donor(self, name: str) -> PreTrainedModel:
         ref = model_ref(name, self.grid.run)[0]

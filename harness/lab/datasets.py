@@ -69,6 +69,11 @@ def _sentence_row(item: sentences.Sentence) -> dict[str, Any]:
     return {"prompt": item.prompt, "right": item.right, "wrong": item.wrong, "template": item.template}
 
 
+def _worked_row(name: str) -> Callable[[Any], dict[str, Any]]:
+    """What lab-reasoner is trained on: a prompt, and its answer worked out."""
+    return lambda item: {"prompt": item.prompt, "completion": item.worked, "source": name}
+
+
 def _source(
     name: str,
 ) -> tuple[str, Callable[[random.Random], Any], Callable[[Any], str], Callable[[Any], dict[str, Any]]]:
@@ -77,6 +82,10 @@ def _source(
         return "problem", problems.sample, lambda x: x.prompt, _problem_row
     if name == "math":
         return "symbolic", symbolic.sample, lambda x: x.prompt, _symbolic_row
+    if name == "worked_problems":
+        return "problem", problems.sample, lambda x: x.prompt, _worked_row("problem")
+    if name == "worked_symbols":
+        return "symbolic", symbolic.sample, lambda x: x.prompt, _worked_row("symbolic")
     if name == "humaneval":
         return "program", programs.sample, lambda x: x.prompt, _program_row
     if name == "arc":
@@ -91,7 +100,16 @@ def _source(
 
 def names() -> list[str]:
     """Names of all lab data sets."""
-    return ["gsm8k", "math", "humaneval", "arc", *(f"mmlu_{s}" for s in facts.SUBJECTS), *sentences.TASKS]
+    return [
+        "gsm8k",
+        "math",
+        "worked_problems",
+        "worked_symbols",
+        "humaneval",
+        "arc",
+        *(f"mmlu_{s}" for s in facts.SUBJECTS),
+        *sentences.TASKS,
+    ]
 
 
 def size(name: str, split: str) -> int:

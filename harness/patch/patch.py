@@ -56,6 +56,7 @@ class Provenance:
         versions: versions of the libraries used.
         changes: what was touched, in order.
         trained: number of parameters that were trained.
+        measured: what was measured while it was made (steps, steps a second, losses).
     """
 
     method: str
@@ -66,6 +67,7 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     trained: int = 0
+    measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def touched(self) -> int:

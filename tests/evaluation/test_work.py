@@ -271,7 +271,7 @@ def test_a_full_disk_fails_the_cell_with_its_reason_and_leaves_the_others_whole(
     made = bench(tmp_path, "tasks=[ioi,lab_arc]", "limit=10")
     made.evaluate(made.grid.cells[0])
     before = outcomes(tmp_path)
-    from harness.evaluation import files
+    from harness import files
 
     def full(*_):
         raise OSError(28, "No space left on device")
