@@ -197,13 +197,16 @@ class VariantSpec:
     config: Any
 
 
-def compose_variant(name: str, donor: str | None, settings: Mapping[str, Any]) -> tuple[VariantSpec, set[str]]:
+def compose_variant(
+    name: str, donor: str | None, settings: Mapping[str, Any], of_model: Mapping[str, Any] | None = None
+) -> tuple[VariantSpec, set[str]]:
     """A variant by name.
 
     Args:
         name: a file of ``conf/variant/``.
         donor: the model's own donor, which a config reads as ``${model.donor}``.
         settings: keys to replace; those the variant lacks are left out.
+        of_model: the model's own settings for variants, which ``settings`` replace.
 
     Returns:
         The variant and the settings that it took.
@@ -215,23 +218,24 @@ def compose_variant(name: str, donor: str | None, settings: Mapping[str, Any]) -
     if method not in VARIANTS:
         raise ValueError(f"conf/variant/{name}.yaml: {unknown('method', str(method), sorted(VARIANTS))}")
     kind = VARIANTS[method]
-    taken = {k: v for k, v in settings.items() if k in {f.name for f in fields(kind)} - {"method"}}
-    config: Any = _typed(kind, {**content, **taken}, f"variant {name}")
+    keys = {f.name for f in fields(kind)} - {"method"}
+    own, taken = ({k: v for k, v in given.items() if k in keys} for given in (of_model or {}, settings))
+    config: Any = _typed(kind, OmegaConf.merge(content, own, taken), f"variant {name}")
     if method == "composed":
-        config.steps = [_step(step, donor) for step in config.steps]
+        config.steps = [_step(step, donor, of_model) for step in config.steps]
     extra = ",".join(f"{k}={short(v)}" for k, v in sorted(taken.items()))
     return VariantSpec(f"{name}({extra})" if extra else name, method, config), set(taken)
 
 
-def _step(step: Any, donor: str | None) -> VariantSpec:
+def _step(step: Any, donor: str | None, of_model: Mapping[str, Any] | None) -> VariantSpec:
     """A step of a composed variant: a variant's name, or ``{variant: name, key: value, ...}``."""
     if isinstance(step, str):
-        return compose_variant(step, donor, {})[0]
+        return compose_variant(step, donor, {}, of_model)[0]
     settings = dict(step)
     name = settings.pop("variant", None)
     if name is None:
         raise ValueError(f"a step of a composed variant needs 'variant': {step}")
-    spec, taken = compose_variant(name, donor, settings)
+    spec, taken = compose_variant(name, donor, settings, of_model)
     if taken != set(settings):
         raise ValueError(f"step {name}: unknown keys {sorted(set(settings) - taken)}")
     return spec
@@ -239,6 +243,8 @@ def _step(step: Any, donor: str | None) -> VariantSpec:
 
 def short(value: Any) -> str:
     """A setting as it stands in a label."""
+    if isinstance(value, Mapping):
+        return "+".join(f"{key}:{short(v)}" for key, v in sorted(value.items()))
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -168,12 +168,14 @@ class ModelConfig:
         revision: hub revision.
         donor: name, path or hub id of the model that ``merge`` variants take from.
         suite: suite that is run when no task is named.
+        variant: settings of this model's variants, as a run's ``variant``, which replaces them.
     """
 
     path: str = MISSING
     revision: str | None = None
     donor: str | None = None
     suite: str = "main"
+    variant: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

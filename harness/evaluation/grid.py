@@ -19,7 +19,7 @@ from harness.config.compose import (
     unknown,
 )
 from harness.config.paths import LAB_WEIGHTS
-from harness.config.schema import GateConfig, RunConfig, RuntimeConfig, TaskConfig
+from harness.config.schema import GateConfig, ModelConfig, RunConfig, RuntimeConfig, TaskConfig
 from harness.config.variants import DESTROY_MODES
 from harness.data import DataSource
 from harness.engine import ENGINES
@@ -60,8 +60,8 @@ class Grid:
         return self.find(replace(cell.name, variant=variant))
 
 
-def model_ref(name: str, run: RunConfig) -> tuple[ModelRef, str | None, str]:
-    """Where a model lies, its donor and its suite."""
+def model_ref(name: str, run: RunConfig) -> tuple[ModelRef, ModelConfig]:
+    """Where a model lies, and its config."""
     short, config = compose_model(name)
     runtime = run.runtime
     ref = ModelRef(
@@ -74,7 +74,7 @@ def model_ref(name: str, run: RunConfig) -> tuple[ModelRef, str | None, str]:
         runtime.trust_remote_code,
         runtime.device_map,
     )
-    return ref, config.donor, config.suite
+    return ref, config
 
 
 def plan_grid(run: RunConfig) -> Grid:
@@ -91,11 +91,11 @@ def plan_grid(run: RunConfig) -> Grid:
     if not models or not names_of(run.variants):
         raise ValueError("a run needs at least one model and one variant")
     for model in models:
-        ref, donor, suite = model_ref(model, run)
+        ref, model_config = model_ref(model, run)
         if any(c.model.name == ref.name and c.model != ref for c in cells):
             raise ValueError(f"two models are called {ref.name!r}; their results would share a folder")
-        specs = _variants(run, donor, used)
-        composed = {n: compose_task(n, run.task) for n in expand_tasks(names_of(run.tasks) or [suite])}
+        specs = _variants(run, model_config, used)
+        composed = {n: compose_task(n, run.task) for n in expand_tasks(names_of(run.tasks) or [model_config.suite])}
         used |= {f"task.{key}" for _, taken in composed.values() for key in taken}
         tasks = {_label(n, config, taken): (n, config) for n, (config, taken) in composed.items()}
         for spec in specs:
@@ -144,10 +144,10 @@ def _label(task: str, config: TaskConfig, taken: set[str]) -> str:
     return f"{task}({extra})" if extra else task
 
 
-def _variants(run: RunConfig, donor: str | None, used: set[str]) -> list[VariantSpec]:
+def _variants(run: RunConfig, model: ModelConfig, used: set[str]) -> list[VariantSpec]:
     specs = []
     for name in names_of(run.variants):
-        spec, taken = compose_variant(name, donor, run.variant)
+        spec, taken = compose_variant(name, model.donor, run.variant, model.variant)
         used |= {f"variant.{key}" for key in taken}
         specs.append(spec)
     return specs

@@ -15,6 +15,8 @@ from harness.lab import corpus, facts, problems, programs, sentences, symbolic
 
 PATH = "harness/lab"
 SIZES = {"test": 300, "train": 2000}
+WORKED = "worked"  # texts to train on; it has no tests
+WORKED_SEED = 7
 
 
 def _problem_row(item: problems.WordProblem) -> dict[str, Any]:
@@ -69,11 +71,6 @@ def _sentence_row(item: sentences.Sentence) -> dict[str, Any]:
     return {"prompt": item.prompt, "right": item.right, "wrong": item.wrong, "template": item.template}
 
 
-def _worked_row(name: str) -> Callable[[Any], dict[str, Any]]:
-    """What lab-reasoner is trained on: a prompt, and its answer worked out."""
-    return lambda item: {"prompt": item.prompt, "completion": item.worked, "source": name}
-
-
 def _source(
     name: str,
 ) -> tuple[str, Callable[[random.Random], Any], Callable[[Any], str], Callable[[Any], dict[str, Any]]]:
@@ -82,10 +79,6 @@ def _source(
         return "problem", problems.sample, lambda x: x.prompt, _problem_row
     if name == "math":
         return "symbolic", symbolic.sample, lambda x: x.prompt, _symbolic_row
-    if name == "worked_problems":
-        return "problem", problems.sample, lambda x: x.prompt, _worked_row("problem")
-    if name == "worked_symbols":
-        return "symbolic", symbolic.sample, lambda x: x.prompt, _worked_row("symbolic")
     if name == "humaneval":
         return "program", programs.sample, lambda x: x.prompt, _program_row
     if name == "arc":
@@ -95,21 +88,12 @@ def _source(
         return "mmlu", lambda r: facts.sample_choice(r, r.choice(known)), lambda x: x.mmlu_prompt, _mmlu_row
     if name in sentences.TASKS:
         return name, sentences.TASKS[name], lambda x: x.key, _sentence_row
-    raise ValueError(f"the lab has no data set {name!r}; known: {', '.join(names())}")
+    raise ValueError(f"the lab has no data set {name!r}; known: {', '.join([*names(), WORKED])}")
 
 
 def names() -> list[str]:
     """Names of all lab data sets."""
-    return [
-        "gsm8k",
-        "math",
-        "worked_problems",
-        "worked_symbols",
-        "humaneval",
-        "arc",
-        *(f"mmlu_{s}" for s in facts.SUBJECTS),
-        *sentences.TASKS,
-    ]
+    return ["gsm8k", "math", "humaneval", "arc", *(f"mmlu_{s}" for s in facts.SUBJECTS), *sentences.TASKS]
 
 
 def size(name: str, split: str) -> int:
@@ -134,12 +118,25 @@ def _rows(name: str, split: str) -> tuple[dict[str, Any], ...]:
     return tuple(found.values())
 
 
+@cache
+def _worked() -> tuple[dict[str, Any], ...]:
+    """What lab-reasoner was trained on: prompts with their answers worked out, each prompt once."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in corpus.stream(WORKED_SEED, "reasoner"):
+        found.setdefault(text.key, {"prompt": text.prompt, "completion": text.completion, "source": text.source})
+        if len(found) == SIZES["train"]:
+            break
+    return tuple(found.values())
+
+
 def rows(name: str, split: str) -> list[dict[str, Any]]:
     """The rows of one split.
 
     Raises:
         ValueError: for an unknown data set or split.
     """
+    if name == WORKED and split == "train":
+        return [dict(row) for row in _worked()]
     if split not in SIZES:
         raise ValueError(f"lab data sets have the splits {', '.join(SIZES)}, not {split!r}")
     return [dict(row) for row in _rows(name, split)]

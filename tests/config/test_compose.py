@@ -104,3 +104,19 @@ def test_mistyped_key_in_a_users_variant_is_found(tmp_path, monkeypatch):
     monkeypatch.setenv("HARNESS_CONF", str(tmp_path))
     with pytest.raises(ValueError, match=r"variant mine.*prats.*Keys: method, donor, parts"):
         c.compose_variant("mine", "d", {})
+
+
+def test_settings_of_a_model_stand_between_the_variants_own_and_the_runs():
+    of_model = {"train": {"learning_rate": 0.5, "epochs": 2}, "layers": "0:1"}
+    spec, taken = c.compose_variant("freeze_f1", None, {"train": {"epochs": 3}}, of_model)
+    assert (spec.config.train.learning_rate, spec.config.train.epochs) == (0.5, 3)
+    assert spec.config.train.weight_decay == 1e-4
+    assert spec.config.layers == "0:1"
+    # Only what the run replaced is in the name, and in a readable way.
+    assert (spec.label, taken) == ("freeze_f1(train=epochs:3)", {"train"})
+
+
+def test_lab_models_settings_fit_their_variants():
+    model = c.compose_model("lab-base")[1]
+    spec, _ = c.compose_variant("freeze_f2", model.donor, {}, model.variant)
+    assert (spec.config.data.path, spec.config.data.divider) == ("harness/lab", None)

@@ -34,9 +34,13 @@ def test_lab_texts_are_on_the_training_side():
     import harness.tasks.load  # noqa: F401 - registers the lab's data
     from harness.lab import corpus
 
-    texts = read_texts(TextsConfig("harness/lab", "worked_problems", limit=50), DataSource())
-    assert len(texts) == 50
-    assert all(corpus.split_of("problem", t.prompt) == "train" for t in texts)
+    texts = read_texts(TextsConfig("harness/lab", "worked"), DataSource())
+    assert len({t.prompt for t in texts}) == len(texts) == 2000
+    rows = DataSource().open("harness/lab", "worked", "t")["train"]
+    assert {r["source"] for r in rows} == {"problem", "symbolic", "program"}
+    assert all(corpus.split_of(r["source"], r["prompt"]) == "train" for r in rows)
+    with pytest.raises(ValueError, match="no data set 'worked'"):
+        DataSource().open("harness/lab", "worked", "t")["test"]
 
 
 @pytest.mark.parametrize(
