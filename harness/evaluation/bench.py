@@ -222,6 +222,8 @@ class Bench:
 
     @staticmethod
     def _device(device: str) -> str:
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ValueError(f"runtime.device={device}: torch sees no such device here; auto or cpu will do")
         if device != "auto":
             return device
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -103,6 +103,7 @@ class CellResult:
         finished: UTC time, ISO format.
         patch: provenance of the patch in short: method, touched and trained parameters, config.
         settings: what does not change outcomes but is good to know (batch size, device).
+        outcomes: SHA-256 of the file of outcomes; empty in cells of earlier versions.
     """
 
     name: CellName
@@ -120,6 +121,7 @@ class CellResult:
     finished: str
     patch: dict[str, Any]
     settings: dict[str, Any]
+    outcomes: str = ""
 
     @property
     def problems(self) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from harness.anatomy import parse_parts
 from harness.config.compose import (
     VariantSpec,
@@ -30,6 +32,9 @@ from harness.tasks.check import check_task
 
 DONOR_KEYS = ("donor", "source")
 SANDBOXES = ("auto", "bubblewrap", "process")
+
+
+DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
 @dataclass(frozen=True)
@@ -134,8 +139,18 @@ def _check_runtime(runtime: RuntimeConfig) -> None:
             raise ValueError(f"runtime.{name}={getattr(runtime, name)}: give a positive number")
     if not 0.0 <= runtime.refill <= 1.0:
         raise ValueError(f"runtime.refill={runtime.refill}: give a share from 0 to 1")
-    if runtime.deadline is not None and runtime.deadline <= 0:
-        raise ValueError(f"runtime.deadline={runtime.deadline}: give seconds above 0, or null for no deadline")
+    for name in ("deadline", "cell_deadline"):
+        if (seconds := getattr(runtime, name)) is not None and seconds <= 0:
+            raise ValueError(f"runtime.{name}={seconds}: give seconds above 0, or null for no deadline")
+    for name in ("threads", "gpus_per_worker", "max_length"):
+        if (value := getattr(runtime, name)) is not None and value < 1:
+            raise ValueError(f"runtime.{name}={value}: give a positive number, or null")
+    if runtime.dtype not in DTYPES:
+        raise unknown("runtime.dtype", runtime.dtype, DTYPES)
+    try:
+        torch.device("cpu" if runtime.device == "auto" else runtime.device)
+    except RuntimeError as error:
+        raise ValueError(f"runtime.device={runtime.device}: not a device; e.g. auto, cpu, cuda") from error
 
 
 def _label(task: str, config: TaskConfig, taken: set[str]) -> str:

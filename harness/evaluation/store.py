@@ -6,11 +6,12 @@ outcomes by document. The JSON is written last: a cell is there when its JSON is
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,22 +47,27 @@ class Store:
         return self.folder / "cells" / file_name(name.model) / file_name(name.variant) / f"{file_name(name.task)}.json"
 
     def get(self, name: CellName) -> CellResult | None:
-        """A stored cell, or None.
+        """A stored cell, or None; without its outcomes it is none.
 
         Raises:
-            ValueError: if the file is damaged or of another format.
+            ValueError: if the file is damaged or of another format, or its outcomes are not those it was stored with.
         """
         path = self.path(name)
-        return _read(path) if path.is_file() else None
+        result = _read(path) if path.is_file() else None
+        return result if path.with_suffix(".jsonl").is_file() else None
 
     def put(self, result: CellResult, outcomes: Sequence[Outcome]) -> Path:
         """Stores a cell; one with another identity in its place is moved to ``DIR/replaced/`` first."""
         path = self.path(result.name)
         if path.is_file():
             self._set_aside(path)
+        digest = hashlib.sha256()
         with atomic_write(path.with_suffix(".jsonl")) as file:
             for outcome in outcomes:
-                file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+                line = json.dumps(asdict(outcome), ensure_ascii=False) + "\n"
+                digest.update(line.encode())
+                file.write(line)
+        result = replace(result, outcomes=digest.hexdigest())
         write_text(path, json.dumps({"format": FORMAT, **asdict(result)}, indent=1, ensure_ascii=False) + "\n")
         return path
 
@@ -139,6 +145,12 @@ class Store:
             yield _read(path)
 
 
+def _check_outcomes(path: Path, result: CellResult) -> None:
+    """Raises if the outcomes are there and are others than those that were stored."""
+    if result.outcomes and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != result.outcomes:
+        raise ValueError(f"its outcomes, {path.name}, are not those that were stored with it")
+
+
 def _read(path: Path) -> CellResult:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -148,6 +160,7 @@ def _read(path: Path) -> CellResult:
         result = CellResult(**{**content, "name": CellName(**content["name"])})
         check_types(result)
         check_types(result.name)
+        _check_outcomes(path.with_suffix(".jsonl"), result)
         return result
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a stored cell: {error}. Delete it to run the cell again.") from error

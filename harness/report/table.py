@@ -124,6 +124,9 @@ def build_table(
     if strict and baseline not in {r.name.variant for r in results}:
         have = sorted({r.name.variant for r in results})
         raise ValueError(f"{folder} holds no cell of baseline {baseline!r}; variants there: {', '.join(have)}")
+    # A failure is noted after the cell that lies there, and forgotten by the next one: the score is an older run's.
+    stale = {f.name for f in failures}
+    results = [r for r in results if r.name not in stale]
     outcomes = {r.name: store.outcomes(r.name) for r in results}
     found = {r.name: r for r in results}
     entries: dict[tuple[str, str], dict[str, Entry]] = {}

@@ -49,7 +49,10 @@ def _command() -> tuple[str, ...]:
         command = ("bwrap", *spaces, *caps, *_view(), *drop)
         if _probe(_as_user(command, _FIRST_SPARE_UID)) is None:
             return command
-    return ("bwrap", "--unshare-all", "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", *_view())
+    # bwrap's own first process would run under the program's user, who could trace it and let it outlive us: here
+    # the checker is the first process, which nobody can trace. (A change of user would undo --die-with-parent.)
+    user = ("--unshare-all", "--as-pid-1", "--cap-drop", "ALL", "--uid", "65534", "--gid", "65534")
+    return ("bwrap", *user, *_view())
 
 
 def _as_user(command: tuple[str, ...], uid: int) -> tuple[str, ...]:
@@ -68,7 +71,8 @@ def _view() -> tuple[str, ...]:
         flags += ["--perms", "0755", "--dir", parent]
     for path in ("/usr", "/bin", "/lib", "/lib64", "/etc/ld.so.cache", *sorted(prefixes)):
         flags += ["--ro-bind-try", path, path]
-    return (*flags, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/", "--chdir", "/tmp")
+    shared = ("--perms", "1777", "--size", str(64 << 20), "--tmpfs", "/dev/shm")
+    return (*flags, "--proc", "/proc", "--dev", "/dev", *shared, "--remount-ro", "/", "--chdir", "/tmp")
 
 
 class BubblewrapSandbox:

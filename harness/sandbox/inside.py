@@ -4,7 +4,7 @@ The *checker* holds the tests and a secret. It starts the *solver*, which runs t
 calls of its functions; what comes back is plain data, rebuilt by the checker. When all tests have run
 without an exception the checker says the secret, which the solver's process has never held.
 
-This file is handed to an interpreter as text: it imports nothing of the project.
+This file is handed to an interpreter as text, after `harness.sandbox.plain`.
 """
 
 from __future__ import annotations
@@ -17,101 +17,15 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 import types
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-MOST = 64 << 20  # bytes of a message
-_PLAIN: dict[type, Callable[[Any], Any]] = {str: str.__str__, float: float.__float__, int: int.__int__, bool: bool}
-_SEVERAL = ("tuple", "set", "frozenset", "list")
+from harness.sandbox.plain import Channel, ClosedError, Remote, Values
+
 _MODULES = {*sys.stdlib_module_names, "numpy"}
-
-
-class Channel:
-    """Messages over two pipes; each has its length in front."""
-
-    def __init__(self, source: int, target: int) -> None:
-        self._source, self._target = os.fdopen(source, "rb"), os.fdopen(target, "wb")
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Sends a message."""
-        raw = json.dumps(message).encode()
-        self._target.write(_checked(len(raw)).to_bytes(4, "big") + raw)
-        self._target.flush()
-
-    def receive(self) -> dict[str, Any]:
-        """Waits for a message."""
-        return json.loads(self._exactly(_checked(int.from_bytes(self._exactly(4), "big"))))
-
-    def _exactly(self, n: int) -> bytes:
-        raw = self._source.read(n)
-        if len(raw) < n:
-            raise EOFError("the other side has ended")
-        return raw
-
-
-def _checked(length: int) -> int:
-    if length > MOST:
-        raise ValueError(f"a value of {length} bytes is too large to hand over")
-    return length
-
-
-class Values:
-    """Values as JSON and back; what is no plain data stays where it is and travels as a reference."""
-
-    def __init__(self, foreign: Callable[[int], Any]) -> None:
-        self.kept: list[Any] = []
-        self._foreign = foreign
-
-    def pack(self, value: Any) -> Any:
-        """A value as JSON."""
-        if value is None or type(value) in _PLAIN:
-            return value
-        if isinstance(value, Remote):
-            return {"is": "mine", "of": value._number}  # it goes home
-        if type(value) is list:
-            return [self.pack(v) for v in value]
-        # What is made from a plain kind counts as that kind, without whatever methods it adds.
-        for kind, plainly in _PLAIN.items():
-            if isinstance(value, kind):
-                return plainly(value)
-        for name in _SEVERAL:
-            if isinstance(value, getattr(builtins, name)):
-                return {"is": name, "of": [self.pack(v) for v in value]}
-        if isinstance(value, dict):
-            return {"is": "dict", "of": [[self.pack(k), self.pack(v)] for k, v in value.items()]}
-        if isinstance(value, (bytes, bytearray)):
-            return {"is": type(value).__name__, "of": bytes(value).hex()}
-        if isinstance(value, complex):
-            return {"is": "complex", "of": [value.real, value.imag]}
-        if isinstance(value, range):
-            return {"is": "range", "of": [value.start, value.stop, value.step]}
-        if hasattr(type(value), "__next__"):
-            return {"is": "iterator", "of": [self.pack(v) for v in value]}
-        self.kept.append(value)
-        return {"is": "reference", "of": len(self.kept) - 1}
-
-    def unpack(self, data: Any) -> Any:
-        """The value of some JSON; it may come from a program, so only plain data are made of it."""
-        if not isinstance(data, (list, dict)):
-            return data
-        if isinstance(data, list):
-            return [self.unpack(v) for v in data]
-        kind, of = data["is"], data["of"]
-        if kind in _SEVERAL:
-            return getattr(builtins, kind)(self.unpack(v) for v in of)
-        if kind == "iterator":
-            return iter([self.unpack(v) for v in of])
-        if kind == "dict":
-            return {self.unpack(k): self.unpack(v) for k, v in of}
-        if kind in ("bytes", "bytearray"):
-            return getattr(builtins, kind).fromhex(of)
-        if kind in ("complex", "range"):
-            return getattr(builtins, kind)(*of)
-        if kind == "mine":
-            return self.kept[of]
-        return self._foreign(of)
 
 
 class Side:
@@ -136,7 +50,7 @@ class Side:
             elif "error" in message:
                 name, text = message["error"]
                 kind = getattr(builtins, str(name), None)
-                if isinstance(kind, type) and issubclass(kind, Exception):
+                if isinstance(kind, type) and issubclass(kind, Exception) and kind is not StopIteration:
                     raise kind(str(text))
                 raise RuntimeError(f"{name}: {text}")
             else:
@@ -158,32 +72,14 @@ class Side:
             else:
                 value = getattr(target, request["name"])
             packed = self.values.pack(value)
-            sys.stdout.flush()
+            _flush()
             self._channel.send({"value": packed})
+        except ClosedError:
+            raise
         except BaseException as error:
+            _flush()
             traceback.print_exc()
             self._channel.send({"error": [type(error).__name__, str(error)[:1000]]})
-
-
-class Remote:
-    """Something that the other side keeps: it can be called, and its attributes read and set."""
-
-    def __init__(self, side: Side, number: int) -> None:
-        self.__dict__.update(_side=side, _number=number)
-
-    def __call__(self, *arguments: Any, **named: Any) -> Any:
-        """Calls it there."""
-        packed = [self._side.values.pack(a) for a in arguments]
-        kept = {k: self._side.values.pack(v) for k, v in named.items()}
-        return self._side.ask(do="call", of=self._number, arguments=packed, named=kept)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self._side.ask(do="get", of=self._number, name=name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        self._side.ask(do="set", of=self._number, name=name, to=self._side.values.pack(value))
 
 
 def check() -> int:
@@ -206,8 +102,8 @@ def check() -> int:
     try:
         tests = compile(job["tests"], "<tests>", "exec")
         exec(tests, _namespace(side.ask(program=job["program"]), names_in(ast.parse(job["tests"]))))
-    except (EOFError, BrokenPipeError):
-        code, solver = os.waitstatus_to_exitcode(os.waitpid(solver, 0)[1]), 0
+    except ClosedError:
+        code, solver = _ended(solver), 0
         print(f"the program's process ended with {code}", file=sys.stderr)
         return 128 - code if code < 0 else 1
     except BaseException:
@@ -219,6 +115,16 @@ def check() -> int:
     tell.write(job["secret"])
     tell.flush()
     return 0
+
+
+def _ended(process: int) -> int:
+    """Exit code of a process that has closed its channel; one that lives on is killed."""
+    for _ in range(50):
+        if (ended := os.waitpid(process, os.WNOHANG))[0]:
+            return os.waitstatus_to_exitcode(ended[1])
+        time.sleep(0.01)
+    os.kill(process, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def names_in(tree: ast.AST) -> set[str]:
@@ -251,18 +157,25 @@ def solve(source: int, target: int) -> int:
     try:
         exec(compile(program, "<program>", "exec"), module.__dict__)
     except BaseException as error:
+        _flush()
         traceback.print_exc()
         channel.send({"error": [type(error).__name__, str(error)[:1000]]})
         return 1
-    sys.stdout.flush()  # the process will be killed, not ended
+    _flush()
     names = [[k, _packed(side, v)] for k, v in module.__dict__.items() if not k.startswith("__")]
     channel.send({"value": {"is": "dict", "of": names}})
     while True:
         try:
             request = channel.receive()
-        except EOFError:
+        except ClosedError:
             return 0
         side.answer(request)
+
+
+def _flush() -> None:
+    """What a program printed goes out now, for its process will be killed; it may have closed its output."""
+    with suppress(Exception):
+        sys.stdout.flush()
 
 
 def _packed(side: Side, value: Any) -> Any:

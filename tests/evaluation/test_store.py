@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import json
 
 import pytest
@@ -60,9 +61,10 @@ def test_what_is_put_is_got(tmp_path):
     outcomes = [outcome(0, 1.0), outcome(1, 0.0)]
     path = store.put(result(), outcomes)
     assert path == tmp_path / "cells" / "model" / "merge(layers=0-2)" / "task.json"
-    assert store.get(NAME) == result()
+    stored = dataclasses.replace(result(), outcomes=hashlib.sha256(path.with_suffix(".jsonl").read_bytes()).hexdigest())
+    assert store.get(NAME) == stored
     assert store.outcomes(NAME) == outcomes
-    assert list(store) == [result()]
+    assert list(store) == [stored]
     assert store.get(dataclasses.replace(NAME, task="other")) is None
 
 
@@ -114,6 +116,30 @@ def test_damaged_cell_is_named_with_the_way_out(tmp_path, text):
     write_text(store.path(NAME), text)
     with pytest.raises(ValueError, match=r"task.json is not a stored cell.*Delete it"):
         store.get(NAME)
+
+
+@pytest.mark.parametrize("change", [lambda t: t[:40], lambda t: t.replace("1.0", "0.0"), lambda t: t + t])
+def test_outcomes_that_were_changed_make_it_no_cell(tmp_path, change):
+    store = Store(tmp_path)
+    path = store.put(result(), [outcome(0, 1.0)]).with_suffix(".jsonl")
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ValueError, match=r"task.jsonl, are not those that were stored with it. Delete it to run"):
+        store.get(NAME)
+
+
+def test_cell_without_its_outcomes_is_not_there(tmp_path):
+    store = Store(tmp_path)
+    store.put(result(), [outcome(0, 1.0)]).with_suffix(".jsonl").unlink()
+    assert store.get(NAME) is None
+
+
+def test_cell_of_a_version_without_the_digest_is_read(tmp_path):
+    store = Store(tmp_path)
+    path = store.put(result(), [outcome(0, 1.0)])
+    content = json.loads(path.read_text())
+    del content["outcomes"]
+    path.write_text(json.dumps(content))
+    assert store.get(NAME) == result()
 
 
 def test_damaged_outcomes_are_named_by_line(tmp_path):

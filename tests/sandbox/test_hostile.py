@@ -1,14 +1,20 @@
 # ruff: noqa: E501
 """Programs bent on passing, breaking out or spoiling the next one's grade: contained, failed, and gone."""
 
+import ctypes
 import os
+import platform
+import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 import pytest
 from sandbox.test_sandbox import sandbox
+
+import harness
 
 pytestmark = pytest.mark.slow
 TESTS = """
@@ -103,6 +109,8 @@ HOSTILE = {
         "import os\ndef double(x):\n    for fd in range(1, 64):\n        try: os.write(fd, b'0' * 64)\n"
         "        except OSError: pass\n    os._exit(0)"
     ),
+    "end of input raised on purpose": "def double(x):\n    raise EOFError",
+    "a broken pipe raised on purpose": "def double(x):\n    raise BrokenPipeError",
     "import-time tricks": (
         "import sys\nclass F:\n    def find_spec(s, *a): sys.exit(0)\nsys.meta_path.insert(0, F())\nimport colorsys\n"
     ),
@@ -124,7 +132,7 @@ def box():
 def strays():
     """Processes that belong to a sandbox, by what was started in them."""
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if " solver " in line or "bwrap --" in line or "77777" in line]
+    return [line for line in listed.splitlines() if "class Channel" in line or "bwrap --" in line or "77777" in line]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -156,3 +164,90 @@ def test_nothing_outlives_them(box):
     box.run(HOSTILE["unkillable child"], TESTS)
     own = [line for line in strays() if "77777" in line]
     assert not own, (mine, own)
+
+
+@pytest.mark.parametrize("error", ["EOFError", "BrokenPipeError", "StopIteration", "input()"])
+def test_errors_of_a_function_are_its_own(error, error_box):
+    """They fail the test at once: only the end of the process is the end of the channel."""
+    body = f"return {error}" if "(" in error else f"raise {error}"
+    done = error_box.run(f"def double(x):\n    {body}", "assert all(map(double, [1]))")
+    assert (done.verdict, done.seconds < 4) == ("failed", True), done.output
+
+
+def test_keyring_of_the_caller_is_out_of_reach(error_box):
+    """Tokens and tickets may lie in it; the key is there for the caller, and not for a program."""
+    libc, search = ctypes.CDLL(None, use_errno=True), "syscall(250, 10, -3, b'user', b'harness-test', 0)"
+    if platform.machine() != "x86_64" or libc.syscall(248, b"user", b"harness-test", b"x", 1, -3) < 0:
+        pytest.skip("no keyrings here")
+    assert libc.syscall(250, 10, -3, b"user", b"harness-test", 0) > 0
+    program = f"import ctypes\ndef double(x):\n    return 4 if ctypes.CDLL(None).{search} > 0 else 0"
+    assert error_box.run(program, "assert double(2) == 0").passed
+
+
+@pytest.fixture(scope="module")
+def error_box():
+    return sandbox("bubblewrap", seconds=5.0)
+
+
+def test_what_was_printed_before_an_error_is_kept(error_box):
+    done = error_box.run("print('so far')\ndef double(x):\n    print('and here')\n    raise KeyError", "double(1)")
+    assert "so far" in done.output
+    assert "and here" in done.output
+
+
+def test_closed_output_is_no_mistake(error_box):
+    assert error_box.run(
+        "import sys\nsys.stdout.close()\ndef double(x):\n    return 2 * x", "assert double(2) == 4"
+    ).passed
+
+
+def test_shared_memory_works_and_is_bounded(error_box):
+    good = "from multiprocessing import Pool\ndef double(x):\n    with Pool(2) as p:\n        return sum(p.map(abs, [x, -x]))"
+    assert error_box.run(good, "assert double(3) == 6").passed
+    flood = "def double(x):\n    open('/dev/shm/f', 'wb').write(b'0' * (80 << 20))\n    return 2 * x"
+    assert not sandbox("bubblewrap", seconds=5.0, file_mb=512).run(flood, "assert double(3) == 6").passed
+
+
+OTHER = r"""
+import sys
+sys.path.insert(0, sys.argv[1])
+from harness.sandbox.bubblewrap import BubblewrapSandbox
+from harness.sandbox.limits import Limits
+box = BubblewrapSandbox(Limits(seconds=2.0))
+tests = "assert double(2) == 4"
+good = "def double(x):\n    return x + x"
+attack = '''
+import ctypes
+def double(x):
+    assert ctypes.CDLL(None, use_errno=True).ptrace(16, 1, 0, 0) == 0, "refused"
+    return x + x
+'''
+child = "import os, time\ndef double(x):\n    os.fork()\n    time.sleep(77777)"
+print(*(box.run(program, tests).verdict for program in (good, attack, child)))
+"""
+
+
+def test_an_ordinary_user_is_as_safe(tmp_path):
+    """Without root the program has the user of the sandbox's first process: it must not reach it."""
+    python = "/usr/bin/python3"
+    if os.geteuid() or not Path(python).exists() or sys.version_info[:2] != _version(python):
+        pytest.skip("needs root, to become someone else, and the system's Python of this version")
+    copy = Path(tempfile.mkdtemp(dir="/var/tmp"))
+    try:
+        ignored = shutil.ignore_patterns("__pycache__", "models")
+        shutil.copytree(Path(harness.__file__).parent, copy / "harness", ignore=ignored)
+        copy.chmod(0o755)
+        command = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups", python, "-c", OTHER, str(copy)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={"PATH": "/usr/bin:/bin"})
+    finally:
+        shutil.rmtree(copy)
+    if "cannot make namespaces" in done.stderr:
+        pytest.skip("no user namespaces here")
+    assert done.stdout.split() == ["passed", "failed", "timeout"], done.stdout + done.stderr
+    time.sleep(0.3)
+    assert not [line for line in strays() if "class Channel" in line]
+
+
+def _version(python):
+    text = subprocess.run([python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True)
+    return tuple(map(int, text.stdout.split()))
