@@ -5,6 +5,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 results=${1:-results/slurm}
+mark="# by benchmarks/slurm_single_node.sh"
+if [ -s /etc/slurm/slurm.conf ] && ! grep -qF "$mark" /etc/slurm/slurm.conf; then
+  echo "/etc/slurm/slurm.conf belongs to another cluster: this script would replace it" >&2
+  exit 1
+fi
+if [ -e "$results" ] && [ ! -d "$results/cells" ]; then
+  echo "$results exists and holds no cells: choose a folder that may be emptied" >&2
+  exit 1
+fi
 host=$(hostname -s)
 
 if ! command -v slurmctld >/dev/null || ! command -v munged >/dev/null; then
@@ -18,6 +27,7 @@ chown -R munge:munge /etc/munge /run/munge /var/lib/munge /var/log/munge
 pgrep -x munged >/dev/null || runuser -u munge -- munged --force
 
 cat >/etc/slurm/slurm.conf <<EOF
+$mark
 ClusterName=one
 SlurmctldHost=$host
 SlurmUser=root
@@ -73,4 +83,5 @@ scontrol requeue "$victim"
 wait $sweep
 restarts=$(scontrol show job "$victim" | grep -oE 'Restarts=[0-9]+')
 echo "job $victim: $restarts"
+scontrol shutdown
 [ "$restarts" = Restarts=1 ]

@@ -27,9 +27,11 @@ def atomic_write(path: Path) -> Iterator[TextIOWrapper]:
             os.fsync(file.fileno())
         Path(name).chmod(0o644)
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(FileNotFoundError):
             os.unlink(name)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk is said of no file
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:

@@ -168,3 +168,22 @@ def test_command_line(folder):
     )
     assert "better" in done.stdout
     assert (folder / "table.tex").is_file()
+
+
+def test_a_failure_stands_before_the_older_score(folder):
+    """The score that lies there is of settings before the ones that failed."""
+    store = Store(folder)
+    store.put_failure(CellName("m", "better", "acc_task"), "out of memory", "pytest suites")
+    table = build_table(folder)
+    assert "better" not in verdicts(table)
+    row = {r.variant: r for r in table.rows}["better"]
+    assert row.absent("acc_task") == "failed"
+    assert "out of memory" in terminal_text(table)
+    store.forget_failure(CellName("m", "better", "acc_task"))
+    assert verdicts(build_table(folder))["better"] == "gain"
+
+
+def test_a_failed_baseline_compares_with_nothing(folder):
+    Store(folder).put_failure(CellName("m", "base", "acc_task"), "out of memory", "pytest suites")
+    table = build_table(folder, strict=False)
+    assert set(verdicts(table).values()) == {"none"}
