@@ -41,7 +41,7 @@ def build(base: Base, config: FreezeVariant, context: Context) -> Patch:
         names = dict.fromkeys(_own_name(base, site) for site in sites)
         trained = fine_tune(base.model, base.tokenizer, texts, names, config.train)
         changes = [
-            Change(s.name, s.part, s.layer, s.layout.read(base.model.get_parameter(s.name)).numel(), "trained")
+            Change(s.name, s.part, s.layer, _size(base, s), "trained")
             for s in sites
             if not (s.part == "head" and base.anatomy.tied and base.anatomy.head_names[0] in names)
         ]
@@ -62,8 +62,8 @@ def trained_sites(base: Base, config: FreezeVariant) -> list[Site]:
     layered = Selector(wanted, config.layers).resolve(base.anatomy)
     # A range of layers says nothing of what lies outside them.
     outer = [s for s in base.anatomy.sites if s.layer is None and s.part in parse_parts(wanted)]
-    chosen = [*layered, *(s for s in outer if s not in layered), *_matched(base, config)]
-    chosen = [s for s in base.anatomy.sites if s in chosen]
+    wished = {*layered, *outer, *_matched(base, config)}
+    chosen = [s for s in base.anatomy.sites if s in wished]
     names = {s.name for s in chosen}
     for site in base.anatomy.sites:
         if site.name in names and site not in chosen:
