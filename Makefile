@@ -8,12 +8,18 @@ SOURCES := pyproject.toml constraints.txt
 # Every session starts several processes: without compiled modules each of them compiles its own, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test slow lint lab clean
+.PHONY: demo stethoscope test slow lint lab clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/pytest suites -n $(JOBS) --model lab-base \
 	  --variants base,oproj_merged,qkv_merged,mlp_merged,oproj_zeroed,donor --results results/demo
 	@echo "The table: results/demo/table.md"
+
+stethoscope: $(VENV)/.train
+	for experiment in delta merge destroy freeze; do \
+	  $(VENV)/bin/python -m harness experiment=sfn_$$experiment model=lab || exit 1; \
+	done
+	@echo "The pages: results/sfn_delta/delta/lab/delta.md and results/sfn_{merge,destroy,freeze}/experiment.md"
 
 test: $(VENV)/.test
 	$(VENV)/bin/pytest tests -n $(JOBS) -m "not slow"
@@ -34,6 +40,10 @@ $(VENV)/bin/pip:
 
 $(VENV)/.demo: $(VENV)/bin/pip $(SOURCES)
 	$(PIP) -e .
+	touch $@
+
+$(VENV)/.train: $(VENV)/.demo
+	$(PIP) -e ".[train,report]"
 	touch $@
 
 $(VENV)/.test: $(VENV)/.demo

@@ -29,7 +29,7 @@ def _app(config: DictConfig) -> str:
     overrides = list(job.overrides.task)
     command = shlex.join(["python", "-m", "harness", *(overrides if sweeping else _TYPED)])
     try:
-        run = typed_run(config)
+        run = typed_run(config, overrides)
         if sweeping:
             run.tag = run.tag or tag_of(overrides, swept_keys(Path(job.sweep.dir)))
             print(f"job {job.job.num}: {shlex.join(overrides)}", flush=True)

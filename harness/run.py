@@ -27,6 +27,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
         lease = lease_for(run.runtime.device, run.runtime.gpus_per_worker or 1)
     else:
         lease = None
+    from harness.after import after_cells, delta_config, delta_of, deltas_of
     from harness.evaluation.bench import Bench, share_threads
     from harness.evaluation.grid import plan_grid
     from harness.evaluation.logs import log_to
@@ -35,6 +36,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     from harness.evaluation.store import Store
 
     grid = plan_grid(run)
+    deltas = [delta_config(run, model) for model in deltas_of(run)]
     share_threads(run.runtime)
     folder = Path(run.results.dir)
     name = new_session()
@@ -42,10 +44,17 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     plan = schedule(grid.cells, run.limit, 1, timings_of(Store(folder)))
     bench = Bench(grid, command, Session(name, plan, log))
     if run.dry_run:
-        print("\n\n".join(dict.fromkeys(bench.plan(c) for c in grid.cells)))
+        plans = [bench.plan(c) for c in grid.cells] + [f"delta: {c.base} and its donor" for c in deltas]
+        print("\n\n".join(dict.fromkeys(plans)))
         return 0
     failed = reused = 0
     try:
+        for config in deltas:
+            try:
+                print(f"delta: {delta_of(run, config.base)}")
+            except (ValueError, OSError) as error:
+                failed += 1
+                print(f"delta of {config.base} failed: {error}")
         for number, planned in enumerate(grid.cells, 1):
             print(f"[{number}/{len(grid.cells)}] {planned.name} ...", end=" ", flush=True)
             try:
@@ -55,7 +64,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
             except Exception as error:
                 # The other cells run on, as other cases do under pytest.
                 failed += 1
-                print(f"failed: {error or type(error).__name__}")
+                print(f"failed: {str(error) or type(error).__name__}")
                 if not isinstance(error, (ValueError, OSError)):
                     logger.exception("%s", planned.name)
                 continue
@@ -68,7 +77,8 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
         bench.journal.close()
         if lease is not None:
             lease.release()
-    if alone:
+    if alone and grid.cells:
+        failed += len(after_cells(bench, print))
         counts = f"{len(grid.cells) - reused - failed} cells run, {reused} stored already"
         print_table(folder, run.baseline, f"{counts}{f', {failed} did not pass' if failed else ''}")
     return failed

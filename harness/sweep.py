@@ -23,6 +23,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from harness.config.compose import compose_run
+from harness.config.schema import RunConfig
 from harness.run import print_table
 
 logger = logging.getLogger(__name__)
@@ -124,11 +125,36 @@ def finish(config: DictConfig) -> list[str]:
         text = "it was killed before it ended" if job.state == "started" else job.text
         problems.append(f"job {number} ({shlex.join(job.overrides)}): {text}")
         _note_cells(job, problems[-1], Path(config.hydra.sweep.dir))
+    problems += _after(wanted, Path(config.hydra.sweep.dir))
     counts = f"{len(wanted)} jobs, {len(problems)} did not pass" if problems else f"{len(wanted)} jobs passed"
     print_table(Path(config.results.dir), config.baseline, counts)
     for problem in problems:
         print(problem, file=sys.stderr)
     return problems
+
+
+def _after(jobs: list[list[str]], sweep_folder: Path) -> list[str]:
+    """Judges what the jobs stored, now that each one's baseline is there; returns what went wrong."""
+    from harness.after import after_cells
+    from harness.evaluation.bench import Bench
+    from harness.evaluation.grid import plan_grid
+
+    problems = []
+    for overrides in jobs:
+        try:
+            run = _run_of(overrides, sweep_folder)
+            if run.levels.tasks or run.published:
+                problems += after_cells(Bench(plan_grid(run)), print)
+        except ValueError as error:
+            logger.warning("%s: %s", shlex.join(overrides), error)  # its job has said so
+    return problems
+
+
+def _run_of(overrides: Sequence[str], sweep_folder: Path) -> RunConfig:
+    """The run of a job, with its tag."""
+    run = compose_run([o.lstrip("+") for o in overrides])
+    run.tag = run.tag or tag_of(overrides, swept_keys(sweep_folder))
+    return run
 
 
 def _jobs(config: DictConfig) -> list[list[str]]:
@@ -158,8 +184,7 @@ def _note_cells(job: Job, text: str, sweep_folder: Path) -> None:
     from harness.evaluation.store import Store
 
     try:
-        run = compose_run([o.lstrip("+") for o in job.overrides])
-        run.tag = run.tag or tag_of(job.overrides, swept_keys(sweep_folder))
+        run = _run_of(job.overrides, sweep_folder)
         grid = plan_grid(run)
         store = Store(Path(run.results.dir))
         known = {failure.name for failure in store.failures()}

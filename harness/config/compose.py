@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -20,11 +20,11 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from harness.config import schema
+from harness.config.experiments import Published, settle_model
 from harness.config.paths import CONF, LAB_WEIGHTS, conf_folders, user_conf
 from harness.config.schema import GateConfig, ModelConfig, RunConfig, TaskConfig
+from harness.config.typed import typed
 from harness.config.variants import VARIANTS
-
-T = TypeVar("T")
 
 
 def register() -> None:
@@ -54,8 +54,8 @@ def _hydra() -> Iterator[None]:
 
 
 def open_keys(overrides: Sequence[str]) -> list[str]:
-    """Overrides as Hydra wants them: below ``variant``, ``task`` and ``gates`` any key may be added."""
-    free = ("variant.", "task.", "gates.")
+    """Overrides as Hydra wants them: below some sections any key may be added."""
+    free = ("variant.", "task.", "gates.", "delta", "levels.judge_args")
     return [f"++{o}" if o.startswith(free) else o for o in overrides]
 
 
@@ -96,31 +96,6 @@ def unknown(kind: str, name: str, names: Sequence[str]) -> ValueError:
     return ValueError(f"unknown {kind} {name!r}.{hint} Known: {', '.join(names)}")
 
 
-def _typed(kind: type[T], content: Any, what: str) -> T:
-    """Checks keys and types against a dataclass."""
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(kind), content)
-        return OmegaConf.to_object(merged)  # type: ignore[return-value]
-    except OmegaConfBaseException as error:
-        keys = ", ".join(f.name for f in fields(kind))  # type: ignore[arg-type]
-        raise ValueError(f"{what}: {str(error).splitlines()[0]}. Keys: {keys}") from error
-
-
-def typed_overrides(kind: type[T], overrides: Sequence[str]) -> T:
-    """A dataclass with ``key=value`` overrides, for entry points that have a config of their own.
-
-    Raises:
-        ValueError: for text of another form, an unknown key or a value of the wrong type.
-    """
-    if wrong := [o for o in overrides if "=" not in o]:
-        raise ValueError(f"{wrong[0]!r}: expected key=value; keys: {', '.join(f.name for f in fields(kind))}")  # type: ignore[arg-type]
-    try:
-        content = OmegaConf.from_dotlist(list(overrides))
-    except (OmegaConfBaseException, YAMLError) as error:
-        raise ValueError(f"{' '.join(overrides)}: {str(error).splitlines()[0]}") from error
-    return _typed(kind, content, "settings")
-
-
 def names_of(value: Any) -> list[str]:
     """A list of names from a list or from text with commas, each once."""
     items = value.split(",") if isinstance(value, str) else list(value or [])
@@ -133,16 +108,24 @@ def compose_run(overrides: Sequence[str] = ()) -> RunConfig:
     Raises:
         ValueError: for unknown keys or groups, or values of the wrong type.
     """
-    return typed_run(_compose("harness", overrides))
+    return typed_run(_compose("harness", overrides), overrides)
 
 
-def typed_run(config: DictConfig) -> RunConfig:
-    """The composed config as a dataclass."""
+def typed_run(config: DictConfig, overrides: Sequence[str]) -> RunConfig:
+    """The composed config as a dataclass.
+
+    Args:
+        config: what Hydra composed.
+        overrides: what was typed, which stands above what an experiment says for its model.
+    """
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     plain.pop("experiment", None)
-    run = _typed(RunConfig, plain, "run config")
-    run.gates = {task: _typed(GateConfig, gate, f"gates.{task}") for task, gate in run.gates.items()}
+    run = typed(RunConfig, settle_model(plain, names_of(plain["model"]), overrides), "run config")
+    run.gates = {task: typed(GateConfig, gate, f"gates.{task}") for task, gate in run.gates.items()}
+    if run.delta is not None and not isinstance(run.delta, Mapping):
+        raise ValueError(f"delta={run.delta!r}: expected settings, as delta={{}} or delta.other=NAME; null for none")
+    run.published = [typed(Published, block, f"published[{i}]") for i, block in enumerate(run.published)]
     return run
 
 
@@ -172,7 +155,7 @@ def _named_model(name: str, stamps: tuple[tuple[str, int], ...]) -> ModelConfig:
         stamps: the files that define it and when they were written.
     """
     content = OmegaConf.to_container(_compose("catalogue", [f"+models@entry={name}"]).entry, resolve=True)
-    return _typed(ModelConfig, content, f"conf/models/{name}.yaml")
+    return typed(ModelConfig, content, f"conf/models/{name}.yaml")
 
 
 def _entry(group: str, name: str, donor: str | None = None) -> dict[str, Any]:
@@ -220,7 +203,7 @@ def compose_variant(
     kind = VARIANTS[method]
     keys = {f.name for f in fields(kind)} - {"method"}
     own, taken = ({k: v for k, v in given.items() if k in keys} for given in (of_model or {}, settings))
-    config: Any = _typed(kind, OmegaConf.merge(content, own, taken), f"variant {name}")
+    config: Any = typed(kind, OmegaConf.merge(content, own, taken), f"variant {name}")
     if method == "composed":
         config.steps = [_step(step, donor, of_model) for step in config.steps]
     extra = ",".join(f"{k}={short(v)}" for k, v in sorted(taken.items()))
@@ -254,7 +237,7 @@ def compose_task(name: str, settings: Mapping[str, Any]) -> tuple[TaskConfig, se
         raise unknown("task or suite", name, [*known("task"), *known("suite")])
     content = _entry("task", name)
     taken = {k: v for k, v in settings.items() if k in {f.name for f in fields(TaskConfig)}}
-    return _typed(TaskConfig, {**content, **taken}, f"task {name}"), set(taken)
+    return typed(TaskConfig, {**content, **taken}, f"task {name}"), set(taken)
 
 
 def expand_tasks(names: Sequence[str]) -> list[str]:

@@ -119,6 +119,31 @@ class GateConfig:
 
 
 @dataclass
+class LevelsConfig:
+    """Generated answers judged by level (Stethoscope for Networks, section 2.2).
+
+    Attributes:
+        tasks: chosen tasks whose answers are judged; empty judges none.
+        judge: ``rule``, or lm-eval's name of a model that is asked (``local-chat-completions``, ``hf``, ...).
+        judge_args: what that model is opened with, as lm-eval's ``--model_args``.
+        prompts: other prompts of the task under which an answer is scored.
+        tokens: tokens of an answer that are read, from the first.
+        documents: documents that the labelled set is made of; null for all.
+        destroyed: variants whose answers stand in the labelled set as nonsense.
+        seed: draws the other prompts, the halves and the shuffles.
+    """
+
+    tasks: list[str] = field(default_factory=list)
+    judge: str = "rule"
+    judge_args: dict[str, Any] = field(default_factory=dict)
+    prompts: int = 16
+    tokens: int = 256
+    documents: int | None = 300
+    destroyed: list[str] = field(default_factory=lambda: ["mlp_zeroed", "oproj_reinit"])
+    seed: int = 0
+
+
+@dataclass
 class RunConfig:
     """One run: the grid of models x variants x tasks (``conf/harness.yaml``).
 
@@ -137,6 +162,10 @@ class RunConfig:
         fresh: run cells again that are stored.
         dry_run: print each variant's plan and run nothing.
         export: folder to write each variant to as a plain Hugging Face model; null for none.
+        levels: which answers are judged by level, and how.
+        delta: settings of the comparison of each model with its donor, tensor by tensor; null for none.
+        published: blocks of a paper's numbers that are printed beside the measured ones.
+        for_model: model -> keys that replace those of the experiment when it runs on that model.
     """
 
     model: Any = "lab-base"
@@ -153,6 +182,10 @@ class RunConfig:
     fresh: bool = False
     dry_run: bool = False
     export: str | None = None
+    levels: LevelsConfig = field(default_factory=LevelsConfig)
+    delta: Any = None
+    published: list[Any] = field(default_factory=list)
+    for_model: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)

@@ -136,12 +136,12 @@ class Bench:
     def cell(self, planned: PlannedCell) -> Cell:
         """A cell with its model, patch and data loaded."""
         base = self.base(planned.model)
-        sandbox = self._sandbox(planned.trusted) if planned.task.scorer == "code" else None
+        sandbox = self._sandbox_of(planned)
         return Cell(
             name=planned.name,
             base=base,
             patch=self.patch(planned),
-            task=self._task(planned, sandbox),
+            task=self.task(planned),
             limit=self.grid.run.limit,
             seed=self.grid.run.seed,
             runtime=self.grid.run.runtime,
@@ -205,13 +205,19 @@ class Bench:
             replace(ref, dtype=str(self._base.model.dtype).removeprefix("torch."), device="cpu", device_map=None)
         )
 
-    def _task(self, planned: PlannedCell, sandbox: Sandbox | None) -> LoadedTask:
+    def task(self, planned: PlannedCell) -> LoadedTask:
+        """The task of a cell with its data, loaded once."""
+        sandbox = self._sandbox_of(planned)
         key = (planned.name.task, sandbox.name if sandbox else None)
         if key not in self._tasks:
             self._tasks[key] = load_task(planned.name.task, planned.task, source_of(self.grid.run), sandbox)
         return self._tasks[key]
 
-    def _sandbox(self, trusted: bool) -> Sandbox:
+    def _sandbox_of(self, planned: PlannedCell) -> Sandbox | None:
+        """Where the task's programs run, if it has any."""
+        if planned.task.scorer != "code":
+            return None
+        trusted = planned.trusted
         if trusted not in self._sandboxes:
             self._sandboxes[trusted] = open_sandbox(self.grid.run.sandbox.kind, self._limits(), trusted)
         return self._sandboxes[trusted]

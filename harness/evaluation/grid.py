@@ -93,7 +93,7 @@ def plan_grid(run: RunConfig) -> Grid:
     cells: list[PlannedCell] = []
     used: set[str] = set()
     models = names_of(run.model)
-    if not models or not names_of(run.variants):
+    if not models or not (names_of(run.variants) or run.delta is not None):
         raise ValueError("a run needs at least one model and one variant")
     for model in models:
         ref, model_config = model_ref(model, run)
@@ -115,6 +115,7 @@ def plan_grid(run: RunConfig) -> Grid:
         raise ValueError(f"no chosen variant or task has the setting {', '.join(unused)}; {_offers(cells)}")
     grid = Grid(run, tuple(cells))
     _check_gates(grid)
+    _check_levels(grid)
     _check_sandbox(grid)
     return grid
 
@@ -222,6 +223,19 @@ def _check_gates(grid: Grid) -> None:
         for name in [gate.above, gate.not_below, *gate.variants]:
             if name is not None and name not in variants:
                 raise ValueError(f"gates.{task}: {name!r} is not among the variants of this run: {sorted(variants)}")
+
+
+def _check_levels(grid: Grid) -> None:
+    levels = grid.run.levels
+    for task in levels.tasks:  # those that are not chosen are not judged: an experiment may be run in part
+        if task not in known("task"):
+            raise unknown("task in levels.tasks", task, known("task"))
+    for variant in levels.destroyed:
+        if variant not in known("variant"):
+            raise unknown("variant in levels.destroyed", variant, known("variant"))
+    for key in ("prompts", "tokens", "documents"):
+        if (value := getattr(levels, key)) is not None and value < 1:
+            raise ValueError(f"levels.{key}={value}: give a positive number")
 
 
 def _check_sandbox(grid: Grid) -> None:

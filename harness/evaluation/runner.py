@@ -19,6 +19,7 @@ import torch
 from lm_eval.api.registry import get_aggregation
 from lm_eval.evaluator import evaluate
 
+from harness.config.schema import RuntimeConfig
 from harness.engine import Deadline, EngineSettings, Plans, ResidentLM, open_engine
 from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.identity import Cell
@@ -56,7 +57,7 @@ def run_part(cell: Cell, part: Part, plans: Plans | None = None) -> Share:
             model,
             cell.base.tokenizer,
             cell.engine,
-            _engine_settings(cell),
+            engine_settings(runtime, cell.seed),
             runtime.max_length,
             runtime.attn_implementation,
             plans,
@@ -107,10 +108,10 @@ def merge(cell: Cell, shares: Sequence[Share]) -> tuple[CellResult, list[Outcome
     return result, outcomes
 
 
-def _engine_settings(cell: Cell) -> EngineSettings:
-    runtime = cell.runtime
+def engine_settings(runtime: RuntimeConfig, seed: int) -> EngineSettings:
+    """How much the engine takes on, as a run says."""
     return EngineSettings(
-        runtime.batch_size, runtime.batch_tokens, runtime.cache_mb, runtime.refill, runtime.deadline, cell.seed
+        runtime.batch_size, runtime.batch_tokens, runtime.cache_mb, runtime.refill, runtime.deadline, seed
     )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.offline import settle_offline
-from harness.plugin.case import CellCase
+from harness.plugin.case import CellCase, DeltaCase
 from harness.plugin.reporting import (
     pytest_report_header,
     pytest_report_teststatus,
@@ -111,23 +111,29 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Makes a case of every cell of the function's tasks."""
-    if "cell" not in metafunc.fixturenames or not _is_ours(metafunc):
+    """Makes a case of every cell of the function's tasks, and of every model whose differences are wanted."""
+    ours = [name for name in ("cell", "delta") if name in metafunc.fixturenames and _is_ours(metafunc, name)]
+    if not ours:
         return
     try:
         grid = the_grid(metafunc.config, overrides(metafunc.config))
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
+    if "delta" in ours:
+        from harness.config.compose import names_of
+
+        metafunc.parametrize("delta", names_of(grid.run.model) if grid.run.delta is not None else [], indirect=True)
+    if "cell" not in ours:
+        return
     marker = metafunc.definition.get_closest_marker("task")
     own = [c for c in grid.cells if marker is None or not marker.args or c.name.task.partition("(")[0] in marker.args]
     several = marker is None or len(marker.args) != 1
     metafunc.parametrize("cell", own, ids=[case_id(c, several) for c in own], indirect=True)
 
 
-def _is_ours(metafunc: pytest.Metafunc) -> bool:
-    """``cell`` is this plugin's fixture, not one of the same name in another project."""
-    definitions = metafunc._arg2fixturedefs.get("cell", ())
-    return is_our_fixture(definitions)
+def _is_ours(metafunc: pytest.Metafunc, name: str) -> bool:
+    """The fixture is this plugin's, not one of the same name in another project."""
+    return is_our_fixture(metafunc._arg2fixturedefs.get(name, ()))
 
 
 @pytest.hookimpl(trylast=True)  # what -k and its like leave is what is shared out
@@ -141,7 +147,7 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     grid = the_grid(config, overrides(config))
     planned = {item: planned_cell(item) for item in items}
     named = {c.name for item, c in planned.items() if c is not None and _marked(item)}
-    rest = [i for i in items if not is_case(i)]
+    rest = [i for i in items if not is_case(i) and (grid.run.delta is not None or not is_case(i, "delta"))]
     cases = [i for i in items if (c := planned[i]) is not None and (_marked(i) or c.name not in named)]
     asked = {planned[i].name for i in cases}  # type: ignore[union-attr]
     cells = [c for c in grid.cells if c.name in asked]
@@ -170,3 +176,9 @@ def _marked(item: pytest.Item) -> bool:
 def cell(request: pytest.FixtureRequest) -> CellCase:
     """One cell of the grid."""
     return CellCase(request.param, the_bench(request.config), request)
+
+
+@pytest.fixture
+def delta(request: pytest.FixtureRequest) -> DeltaCase:
+    """The differences between a model and its donor."""
+    return DeltaCase(request.param, the_grid(request.config).run, request)

@@ -1,4 +1,4 @@
-"""What a suite function gets: one cell, ready to be run and judged."""
+"""What a suite function gets: one cell, or the differences of one model, ready to be run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from harness.plugin.session import CELL, LINE, PLAN
 
 if TYPE_CHECKING:
+    from harness.config.schema import RunConfig
     from harness.evaluation.bench import Bench
     from harness.evaluation.grid import PlannedCell
 
@@ -51,3 +52,26 @@ class CellCase:
 
     def _record(self, key: str, value: Any) -> None:
         self._node.user_properties.append((key, value))
+
+
+class DeltaCase:
+    """The differences between a model and its donor, tensor by tensor."""
+
+    def __init__(self, model: str, run: RunConfig, request: pytest.FixtureRequest) -> None:
+        self._model, self._run, self._node = model, run, request.node
+
+    def run(self) -> None:
+        """Writes the page, the JSON and the figures; fails if the two models cannot be compared."""
+        from harness.after import delta_of
+
+        if self._run.dry_run:
+            self._node.user_properties.append((PLAN, f"delta: {self._model} and its donor"))
+            return
+        problem = ""
+        try:
+            self._node.user_properties.append((LINE, delta_of(self._run, self._model, progress=False)))
+        except (ValueError, OSError) as error:
+            problem = str(error)
+        if problem:
+            # Outside the except block, which would print the chain of what led to it.
+            pytest.fail(problem, pytrace=False)

@@ -66,7 +66,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.write_line("\n\n".join(plans))
         return
     called = [r for r in reports if r.when == "call"]
-    lines = [str(value) for r in called for key, value in r.user_properties if key == LINE]
+    ran = [dict(r.user_properties) for r in called if CELL in dict(r.user_properties)]
+    lines = [str(properties[LINE]) for properties in ran if LINE in properties]
     if not lines and not any(
         CELL in dict(x.user_properties) or (x.outcome == "failed" and GRID in config.stash) for x in reports
     ):
@@ -95,10 +96,11 @@ def _write_tables(terminalreporter: Any, grid: Grid) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """The controller puts the session's journal away."""
+    """The controller judges answers by level, and puts the session's journal away."""
     config = session.config
     if hasattr(config, "workerinput") or GRID not in config.stash:
         return
+    _after(session)
     from harness.evaluation.journal import Journal
     from harness.plugin.xdist import SESSION
 
@@ -106,3 +108,25 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     names += [config.stash[SESSION]] if SESSION in config.stash else []
     for name in names:
         Journal(Path(config.stash[GRID].run.results.dir), name).close()
+
+
+def _after(session: pytest.Session) -> None:
+    """What follows the cells: they are all stored now, whoever ran them."""
+    config, run = session.config, session.config.stash[GRID].run
+    unwanted = run.dry_run or config.option.collectonly or not (run.levels.tasks or run.published)
+    if unwanted or session.exitstatus == pytest.ExitCode.INTERRUPTED:
+        return
+    from harness.after import after_cells
+    from harness.evaluation.bench import Bench, share_threads
+
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+
+    def say(text: str) -> None:
+        if reporter is not None:
+            reporter.ensure_newline()
+            reporter.write_line(text)
+
+    share_threads(run.runtime)
+    bench = config.stash[BENCH] if BENCH in config.stash else Bench(config.stash[GRID])
+    if after_cells(bench, say):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -85,10 +85,10 @@ def _start_log(config: pytest.Config) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
-def is_case(item: pytest.Item) -> bool:
-    """The item asks for a cell of ours."""
+def is_case(item: pytest.Item, fixture: str = "cell") -> bool:
+    """The item asks for a cell (or another fixture) of ours."""
     info = getattr(item, "_fixtureinfo", None)
-    return info is not None and is_our_fixture(info.name2fixturedefs.get("cell", ()))
+    return info is not None and is_our_fixture(info.name2fixturedefs.get(fixture, ()))
 
 
 def is_our_fixture(definitions: Sequence[Any]) -> bool:

@@ -68,10 +68,10 @@ def _scores(table: Table, model: str) -> list[str]:
         sizes = sorted({r.n for r in results})
         n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         heads.append(f"{task}<br>n={n}, chance {percent(results[0].chance)}")
-    lines = [_line(["variant", "parameters touched", *heads]), _line(["---", "---:", *["---:"] * len(tasks)])]
+    lines = [line(["variant", "parameters touched", *heads]), line(["---", "---:", *["---:"] * len(tasks)])]
     for row in rows:
         cells = [_score(row.entries[task]) if task in row.entries else row.absent(task) for task in tasks]
-        lines.append(_line([f"`{row.variant}`", row.touched, *cells]))
+        lines.append(line([f"`{row.variant}`", row.touched, *cells]))
     return lines
 
 
@@ -85,7 +85,8 @@ def _score(entry: Entry) -> str:
     return text
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
 
 
@@ -94,11 +95,11 @@ def _details(table: Table) -> list[str]:
         "model", "task", "variant", "metric", "n", "chance", "score", "95% interval", "Δ", "95% interval", "p",
         "adjusted p", "verdict", "gained", "lost", "resolvable", "tokens in", "tokens out", "clipped", "seconds",
     ]  # fmt: skip
-    lines = [_line(heads), _line(["---"] * 4 + ["---:"] * 8 + ["---"] + ["---:"] * 7)]
+    lines = [line(heads), line(["---"] * 4 + ["---:"] * 8 + ["---"] + ["---:"] * 7)]
     for task in table.tasks:
         for row in table.rows:
             if task in row.entries:
-                lines.append(_line(_detail(row, task, row.entries[task])))
+                lines.append(line(_detail(row, task, row.entries[task])))
     return lines
 
 
@@ -148,11 +149,11 @@ def _groups(table: Table) -> list[str]:
             lines += [
                 f"### {task} by group",
                 "",
-                _line(["model", "variant", *names]),
-                _line(["---", "---", *["---:"] * len(names)]),
+                line(["model", "variant", *names]),
+                line(["---", "---", *["---:"] * len(names)]),
             ]
             lines += [
-                _line([r.model, f"`{r.variant}`", *[percent(g[n]) if n in g else "" for n in names]]) for r, g in rows
+                line([r.model, f"`{r.variant}`", *[percent(g[n]) if n in g else "" for n in names]]) for r, g in rows
             ]
             lines.append("")
     return lines

@@ -8,14 +8,20 @@ from tabulate import tabulate
 
 from harness.files import write_text
 from harness.report.formats import to_csv, to_json, to_latex
+from harness.report.levels import levels_page
 from harness.report.markdown import MARKS, one_line, percent, points, render
+from harness.report.published import experiment_page
 from harness.report.table import Entry, Table
 
 
 def write_pages(table: Table, out: Path | None = None) -> list[Path]:
     """Writes ``table.md``, ``.csv``, ``.json`` and ``.tex`` to ``out``, or to the results folder.
 
+    Where answers were judged there is ``levels.md`` too, and ``experiment.md`` where a paper's numbers were kept.
     Each file is whole or as it was.
+
+    Raises:
+        ValueError: if a file of levels or of published numbers is damaged.
     """
     pages = {
         "table.md": render(table),
@@ -23,6 +29,9 @@ def write_pages(table: Table, out: Path | None = None) -> list[Path]:
         "table.json": to_json(table),
         "table.tex": to_latex(table),
     }
+    for name, page in (("levels.md", levels_page(table.folder)), ("experiment.md", experiment_page(table))):
+        if page is not None:
+            pages[name] = page
     paths = []
     for name, text in pages.items():
         paths.append((out or table.folder) / name)

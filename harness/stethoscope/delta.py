@@ -13,7 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from harness.anatomy import Selector
-from harness.config.compose import compose_model, typed_overrides
+from harness.config.compose import compose_model
+from harness.config.typed import typed_overrides
 from harness.files import write_text
 from harness.stethoscope.delta_figures import write_figures
 from harness.stethoscope.delta_tables import Result, judge, markdown, records

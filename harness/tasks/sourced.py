@@ -101,7 +101,9 @@ class MathTask(SourcedTask):
         utils = sys.modules["lm_eval.tasks.minerva_math.utils"]
         if (self.config.metadata or {}).get("answer") == "boxed":
             boxed = utils.last_boxed_only_string(text)
-            return boxed is not None and utils.remove_boxed(boxed).strip() == doc["answer"]
+            # lm-eval asserts a brace or a space after the word; models write other things there too.
+            opened = boxed is not None and boxed.startswith(("\\boxed{", "\\boxed "))
+            return opened and utils.remove_boxed(boxed).strip() == doc["answer"]
         answer = utils.normalize_final_answer(utils.get_unnormalized_answer(text))
         return answer == doc["answer"]
 

@@ -83,8 +83,8 @@ def test_unknown_names_are_met_with_the_known_ones():
         c.compose_variant("oproj_merge", None, {})
     with pytest.raises(ValueError, match=r"unknown task or suite 'gsm'.*Known: .*gsm8k"):
         c.expand_tasks(["gsm"])
-    with pytest.raises(ValueError, match=r"unknown model 'lab'.*lab-base.*folder or a hub id"):
-        c.compose_model("lab")
+    with pytest.raises(ValueError, match=r"unknown model 'labb'.*lab-base.*folder or a hub id"):
+        c.compose_model("labb")
 
 
 def test_a_users_own_conf_extends_ours(tmp_path, monkeypatch):

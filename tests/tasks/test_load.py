@@ -76,6 +76,15 @@ def test_math_is_graded_twice():
     assert task.process_results(doc, [r"The answer is $\boxed{3}$, not 12"]) == {"exact_match": 0.0, "math_verify": 0.0}
 
 
+@pytest.mark.parametrize(
+    "answer", [r"\boxed is 12", r"\fbox{12", r"\fbox{9}", r"\boxed", r"\boxed{9", r"\boxed 9", r"\boxed{}"]
+)
+def test_boxes_that_no_model_should_write_are_wrong_and_no_error(answer):
+    (task,) = lab("lab_math").subtasks.values()
+    doc = {**task.eval_docs[0], "answer": "12", "solution": r"$\boxed{12}$"}
+    assert task.process_results(doc, [answer])["exact_match"] == 0
+
+
 def test_ioi_scores_the_pair():
     (task,) = lab("ioi").subtasks.values()
     scores = task.process_results(task.eval_docs[0], [(math.log(0.6), False), (math.log(0.2), False)])

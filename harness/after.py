@@ -1,0 +1,75 @@
+"""What follows the cells of a run: differences on the disk, levels of answers, a paper's numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.config.compose import names_of
+from harness.config.schema import RunConfig
+from harness.config.typed import typed
+from harness.evaluation.bench import Bench
+from harness.evaluation.cells import file_name
+from harness.levels import judge_run
+from harness.report.published import claims, keep
+from harness.stethoscope.delta import DeltaConfig, measure, write
+
+
+def after_cells(bench: Bench, say: Callable[[str], None]) -> list[str]:
+    """Judges answers by level and keeps a paper's numbers beside the cells.
+
+    Args:
+        bench: of the run; its cells are stored.
+        say: is told what goes on, line by line.
+
+    Returns:
+        What went wrong, in sentences; the cells stand in any case.
+    """
+    run = bench.grid.run
+    problems = []
+    try:
+        if run.published:
+            for block in run.published:
+                claims(block)
+            keep(Path(run.results.dir), run.published)
+        judge_run(bench, say)
+    except (ValueError, OSError) as error:
+        problems.append(str(error))
+        say(f"error: {error}")
+    return problems
+
+
+def delta_config(run: RunConfig, model: str) -> DeltaConfig:
+    """What a run compares of one of its models.
+
+    Raises:
+        ValueError: for unknown settings.
+    """
+    given = dict(run.delta or {})
+    if wrong := {"base", "out"} & set(given):
+        raise ValueError(f"delta: {', '.join(sorted(wrong))} follows from the run; take model=... and results.dir=...")
+    config = typed(DeltaConfig, given, "delta")
+    config.base = model
+    config.other = config.other or run.variant.get("donor")
+    config.out = str(Path(run.results.dir) / "delta" / file_name(model))
+    return config
+
+
+def delta_of(run: RunConfig, model: str, progress: bool = True) -> str:
+    """Compares a model with its donor and writes the page, the JSON and the figures.
+
+    Returns:
+        What was done, in a line.
+
+    Raises:
+        ValueError: for models that cannot be compared.
+    """
+    config = delta_config(run, model)
+    result = measure(config, progress)
+    paths = write(result, config)
+    return f"{len(result.rows)} tensors of {result.base} and {result.other} compared, written: {paths[0]}"
+
+
+def deltas_of(run: RunConfig) -> list[str]:
+    """The models of which a run wants the comparison."""
+    return names_of(run.model) if run.delta is not None else []

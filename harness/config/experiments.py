@@ -1,0 +1,89 @@
+"""What an experiment adds to a run: a paper's numbers, and keys that are others on some models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+
+from harness.config.schema import RunConfig
+
+SECTIONS = ("data", "levels", "results", "runtime", "sandbox")
+_ABSENT = "<absent>"
+
+
+@dataclass
+class PublishedRow:
+    """What a paper says of one variant.
+
+    Attributes:
+        variant: our name of it.
+        label: the paper's name.
+        scores: task -> score, from 0 to 1.
+        tokens: average tokens of an answer.
+        level: level of its answers, as the authors read them.
+    """
+
+    variant: str = MISSING
+    label: str = ""
+    scores: dict[str, float] = field(default_factory=dict)
+    tokens: float | None = None
+    level: str | None = None
+
+
+@dataclass
+class Published:
+    """One table, or one model of a table, of a paper.
+
+    Attributes:
+        source: paper and table.
+        model: our name of the base model.
+        about: the models in words.
+        n: task -> documents.
+        baseline: row that the others are compared with.
+        rows: the rows, in the paper's order.
+        note: what a reader has to know of these numbers.
+    """
+
+    source: str = MISSING
+    model: str = ""
+    about: str = ""
+    n: dict[str, int] = field(default_factory=dict)
+    baseline: str = "base"
+    rows: list[PublishedRow] = field(default_factory=list)
+    note: str = ""
+
+
+def settle_model(plain: dict[Any, Any], models: Sequence[str], typed: Sequence[str]) -> dict[Any, Any]:
+    """A run with the keys that its experiment has for the chosen model (``for_model``).
+
+    A key is replaced whole, a section (``levels``, ``runtime``, ...) key by key; what was typed stays.
+
+    Args:
+        plain: the composed run.
+        models: the chosen models; the keys hold where it is one alone.
+        typed: the overrides of the command line.
+
+    Raises:
+        ValueError: for a key that a run has not.
+    """
+    own = (plain.get("for_model") or {}).get(models[0]) if len(models) == 1 else None
+    if own is None:
+        return plain
+    keys = {f.name for f in fields(RunConfig)}
+    if not isinstance(own, Mapping) or set(own) - keys:
+        wrong = ", ".join(sorted(set(own) - keys)) if isinstance(own, Mapping) else repr(own)
+        raise ValueError(f"for_model.{models[0]}: unknown key {wrong}. Keys: {', '.join(sorted(keys))}")
+    out = dict(plain)
+    for key, value in own.items():
+        out[key] = {**out[key], **value} if key in SECTIONS else value
+    result, before = OmegaConf.create(out), OmegaConf.create(plain)
+    for override in typed:
+        key = override.lstrip("+~").partition("=")[0]
+        if (value := OmegaConf.select(before, key, default=_ABSENT)) != _ABSENT:
+            OmegaConf.update(result, key, value, force_add=True)
+    settled = OmegaConf.to_container(result)
+    assert isinstance(settled, dict)
+    return settled

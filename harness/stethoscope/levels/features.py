@@ -1,0 +1,121 @@
+"""What the rule reads of an answer: its likelihood under its own prompt and others, and its repetition."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lm_eval.api.instance import Instance
+
+from harness.engine import ResidentLM
+
+GRAM = 4  # tokens; shorter runs repeat in sound text too
+
+
+@dataclass(frozen=True)
+class Features:
+    """What the rule reads of an answer.
+
+    Attributes:
+        tokens: tokens that were read.
+        fluency: nats a token under the prompt, own or other, that explains the answer best.
+        relevance: nats by which its own prompt explains the whole answer better than the best other does.
+        repetition: share of its runs of four tokens that it had before.
+    """
+
+    tokens: int
+    fluency: float
+    relevance: float
+    repetition: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An answer beside the prompt it is given to.
+
+    Attributes:
+        document: key of the prompt.
+        text: the answer.
+        origin: key of the prompt that it really answers, if that is another.
+    """
+
+    document: str
+    text: str
+    origin: str | None = None
+
+
+EMPTY = Features(0, -math.inf, -math.inf, 0.0)
+
+
+class Reader:
+    """Scores answers under the prompts of their task.
+
+    All answers share one seeded draw of other prompts, so that an engine computes each of them once.
+
+    Args:
+        lm: the model that reads; its patch, if any, is in.
+        prompts: document -> prompt.
+        others: other prompts that each answer is scored under.
+        tokens: tokens of an answer that are read, from the first.
+        seed: draws the other prompts.
+
+    Raises:
+        ValueError: if the task has too few prompts to compare with.
+    """
+
+    def __init__(self, lm: ResidentLM, prompts: Mapping[str, str], others: int, tokens: int, seed: int = 0) -> None:
+        distinct = list({text: key for key, text in prompts.items()}.values())
+        # Two of the draw may be the answer's own prompt and the one it comes from.
+        if others < 1 or len(distinct) < others + 2:
+            raise ValueError(
+                f"levels.prompts={others}: an answer is scored under so many other prompts (at least 1), and the task "
+                f"has {len(distinct)} different ones here; {max(len(distinct) - 2, 0)} at most will do"
+            )
+        self._lm, self._prompts, self._others, self._tokens = lm, prompts, others, tokens
+        self._drawn = random.Random(seed).sample(sorted(distinct), others + 2)
+
+    def forms(self, asked: Sequence[Asked]) -> list[Features]:
+        """What can be read without the model; fluency and relevance are NaN."""
+        return [
+            Features(len(tokens), math.nan, math.nan, repetition(tokens))
+            for tokens in (self._read_tokens(item) for item in asked)
+        ]
+
+    def read(self, asked: Sequence[Asked]) -> list[Features]:
+        """Features of answers, in the order given; an empty one has no likelihood."""
+        requests: list[Instance] = []
+        tokens = [self._read_tokens(item) for item in asked]
+        for item, own in zip(asked, tokens, strict=True):
+            if own:
+                text = item.text if len(self._lm.tok_encode(item.text)) == len(own) else self._lm.tok_decode(own)
+                contexts = [self._prompts[item.document], *self._foreign(item)]
+                requests += [
+                    Instance("loglikelihood", {}, (c, text), len(requests) + i) for i, c in enumerate(contexts)
+                ]
+        scored = iter(self._lm.loglikelihood(requests, disable_tqdm=True) if requests else [])
+        out = []
+        for own in tokens:
+            if not own:
+                out.append(EMPTY)
+                continue
+            values = [next(scored)[0] for _ in range(1 + self._others)]
+            best = max(values[1:])
+            out.append(Features(len(own), max(values) / len(own), values[0] - best, repetition(own)))
+        return out
+
+    def _read_tokens(self, item: Asked) -> list[int]:
+        """The first tokens of an answer; none of one that is blank."""
+        return self._lm.tok_encode(item.text)[: self._tokens] if item.text.strip() else []
+
+    def _foreign(self, item: Asked) -> list[str]:
+        """Prompts that are neither the answer's own nor that of its origin."""
+        taken = {self._prompts[item.document], self._prompts[item.origin] if item.origin else None}
+        return [t for t in (self._prompts[key] for key in self._drawn) if t not in taken][: self._others]
+
+
+def repetition(tokens: Sequence[int]) -> float:
+    """Share of the runs of ``GRAM`` tokens that stood before in the text."""
+    runs = [tuple(tokens[i : i + GRAM]) for i in range(len(tokens) - GRAM + 1)]
+    return 1 - len(set(runs)) / len(runs) if runs else 0.0
