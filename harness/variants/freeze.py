@@ -43,7 +43,8 @@ def build(base: Base, config: FreezeVariant, context: Context) -> Patch:
         changes = [
             Change(s.name, s.part, s.layer, _size(base, s), "trained")
             for s in sites
-            if not (s.part == "head" and base.anatomy.tied and base.anatomy.head_names[0] in names)
+            # A tied head is the embedding's tensor: counted once.
+            if not (s.part == "head" and base.anatomy.tied and any(other.part == "embed" for other in sites))
         ]
         source = provenance(base, config, changes, seeds={"train": config.train.seed})
         count = sum(tensor.numel() for tensor in trained.tensors.values())

@@ -67,6 +67,24 @@ def test_removed_layers_leave_the_model_of_the_others(architecture):
         assert model(torch.arange(2, 12)[None], use_cache=False).logits.equal(expected)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_removed_layers_compute_the_same_with_a_cache_as_without(architecture):
+    """Token by token through the model's own cache, whose layers are counted anew."""
+    model, ids = tiny(architecture), torch.arange(2, 14)[None]
+    with destroyed(model, mode="remove", layers="0:1").applied(model), torch.no_grad():
+        whole = model(ids, use_cache=False).logits
+        past, steps = None, []
+        for i in range(ids.shape[1]):
+            out = model(ids[:, i : i + 1], past_key_values=past, use_cache=True)
+            past = out.past_key_values
+            steps.append(out.logits)
+        torch.testing.assert_close(torch.cat(steps, dim=1), whole, atol=1e-5, rtol=1e-4)
+        greedy = [
+            model.generate(ids, max_new_tokens=6, min_new_tokens=6, do_sample=False, use_cache=c) for c in (True, False)
+        ]
+    assert greedy[0].equal(greedy[1])
+
+
 def test_reinit_is_seeded_and_has_its_spread():
     model = tiny("llama", hidden_size=128, num_attention_heads=8)
     one, two, other = (destroyed(model, mode="reinit", parts=["o_proj"], seed=s) for s in (3, 3, 4))

@@ -86,6 +86,13 @@ def test_control_has_the_size_of_what_it_is_matched_to(lab):
     assert len({s.layer for s in control}) == len(control)
 
 
+@pytest.mark.parametrize("parts", [("head",), ("embed",), ("embed", "head")])
+def test_a_tied_head_is_counted_once_however_it_is_called(lab, context, parts):
+    patch = made(lab, context, *parts, norms=False)
+    assert set(patch.tensors) == {EMBED}
+    assert patch.provenance.touched == patch.provenance.trained == lab.model.get_parameter(EMBED).numel()
+
+
 def test_untied_head_is_a_tensor_of_its_own(context):
     from transformers import AutoTokenizer
 
