@@ -127,7 +127,7 @@ class LevelsConfig:
         judge: ``rule``, or lm-eval's name of a model that is asked (``local-chat-completions``, ``hf``, ...).
         judge_args: what that model is opened with, as lm-eval's ``--model_args``.
         prompts: other prompts of the task under which an answer is scored.
-        tokens: tokens of an answer that are read, from the first.
+        tokens: tokens of an answer that are scored, from the first.
         documents: documents that the labelled set is made of; null for all.
         destroyed: variants whose answers stand in the labelled set as nonsense.
         seed: draws the other prompts, the halves and the shuffles.

@@ -1,5 +1,6 @@
 """Experiments through their two doors: pytest sessions and ``python -m harness``."""
 
+import pytest
 from test_main import main
 from test_sessions import pytest_run
 
@@ -10,6 +11,7 @@ PART = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_workers_run_an_experiment_and_its_levels(tmp_path):
     sets = [text for override in PART for text in ("--set", override)]
     done = pytest_run(
@@ -63,6 +65,7 @@ def test_harness_runs_the_same_experiment(tmp_path):
     assert "Zero v" in (tmp_path / "r" / "experiment.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_sweep_judges_when_its_last_job_has_ended(tmp_path):
     done = main(tmp_path, "-m", "model=lab", "variants=[base],[qkv_merged]", "levels.tasks=[lab_gsm8k]", *PART)
     assert done.returncode == 0, done.stderr + done.stdout

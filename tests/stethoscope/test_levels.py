@@ -77,7 +77,10 @@ def test_calibration_takes_each_threshold_from_its_own_kinds():
     own = [Features(10, -1.0, 8.0, 0.2), Features(6, -0.5, 6.0, 0.0)]
     swapped = [Features(10, -2.0, -4.0, 0.2), Features(6, -1.5, 0.0, 0.0)]
     mixed = [Features(10, -6.0, 0.0, 0.0), Features(6, -8.0, 0.0, 0.0)]
-    assert calibrate(own, swapped, mixed) == Thresholds(fluency=-4.0, relevance=3.0, repetition=0.6, shortest=3.0)
+    found = calibrate(own, swapped, mixed)
+    assert (found.fluency, found.relevance) == (-4.0, 3.0)
+    # Quantiles of two values lie between them: 0.95 of the way from 0 to 0.2, 0.05 of the way from 6 to 10.
+    assert (found.repetition, found.shortest) == (pytest.approx((1 + 0.19) / 2), pytest.approx(6.2 / 2))
     with pytest.raises(ValueError, match="2 answers that can be read, 0 to swap and 2 to shuffle"):
         calibrate(own, [], mixed)
 
@@ -184,6 +187,15 @@ def test_only_the_first_tokens_are_read(lab, lm):
     text = " one two three four five six seven eight"
     cut_off = lab.tokenizer.decode(lab.tokenizer(text, add_special_tokens=False).input_ids[:4])
     assert reader.read([Asked("1", text)]) == reader.read([Asked("1", cut_off)])
+
+
+def test_circles_are_seen_beyond_what_is_scored(lm):
+    reader = Reader(lm, PROMPTS, others=5, tokens=4)
+    (form,) = reader.forms([Asked("1", " one two three four" + " the end" * 40)])
+    assert form.tokens == 4
+    assert form.repetition > 0.8
+    assert math.isnan(form.fluency)
+    assert level_of(form, False, LIMITS) == 1
 
 
 def test_too_few_prompts_are_said(lm):

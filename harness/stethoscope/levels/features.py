@@ -21,8 +21,8 @@ class Features:
     Attributes:
         tokens: tokens that were read.
         fluency: nats a token under the prompt, own or other, that explains the answer best.
-        relevance: nats by which its own prompt explains the whole answer better than the best other does.
-        repetition: share of its runs of four tokens that it had before.
+        relevance: nats by which its own prompt explains what was read better than the best other does.
+        repetition: share of all its runs of four tokens that stood before in it.
     """
 
     tokens: int
@@ -58,7 +58,7 @@ class Reader:
         lm: the model that reads; its patch, if any, is in.
         prompts: document -> prompt.
         others: other prompts that each answer is scored under.
-        tokens: tokens of an answer that are read, from the first.
+        tokens: tokens of an answer that are scored, from the first.
         seed: draws the other prompts.
 
     Raises:
@@ -79,35 +79,36 @@ class Reader:
     def forms(self, asked: Sequence[Asked]) -> list[Features]:
         """What can be read without the model; fluency and relevance are NaN."""
         return [
-            Features(len(tokens), math.nan, math.nan, repetition(tokens))
-            for tokens in (self._read_tokens(item) for item in asked)
+            Features(min(len(tokens), self._tokens), math.nan, math.nan, repetition(tokens))
+            for tokens in (self._tokens_of(item) for item in asked)
         ]
 
     def read(self, asked: Sequence[Asked]) -> list[Features]:
         """Features of answers, in the order given; an empty one has no likelihood."""
         requests: list[Instance] = []
-        tokens = [self._read_tokens(item) for item in asked]
+        tokens = [self._tokens_of(item) for item in asked]
         for item, own in zip(asked, tokens, strict=True):
             if own:
-                text = item.text if len(self._lm.tok_encode(item.text)) == len(own) else self._lm.tok_decode(own)
+                short = len(own) <= self._tokens
+                text = item.text if short else self._lm.tok_decode(own[: self._tokens])
                 contexts = [self._prompts[item.document], *self._foreign(item)]
                 requests += [
                     Instance("loglikelihood", {}, (c, text), len(requests) + i) for i, c in enumerate(contexts)
                 ]
-        scored = iter(self._lm.loglikelihood(requests, disable_tqdm=True) if requests else [])
+        scored = iter(self._lm.loglikelihood(requests) if requests else [])
         out = []
         for own in tokens:
             if not own:
                 out.append(EMPTY)
                 continue
             values = [next(scored)[0] for _ in range(1 + self._others)]
-            best = max(values[1:])
-            out.append(Features(len(own), max(values) / len(own), values[0] - best, repetition(own)))
+            read = min(len(own), self._tokens)
+            out.append(Features(read, max(values) / read, values[0] - max(values[1:]), repetition(own)))
         return out
 
-    def _read_tokens(self, item: Asked) -> list[int]:
-        """The first tokens of an answer; none of one that is blank."""
-        return self._lm.tok_encode(item.text)[: self._tokens] if item.text.strip() else []
+    def _tokens_of(self, item: Asked) -> list[int]:
+        """All tokens of an answer; none of one that is blank."""
+        return self._lm.tok_encode(item.text) if item.text.strip() else []
 
     def _foreign(self, item: Asked) -> list[str]:
         """Prompts that are neither the answer's own nor that of its origin."""

@@ -17,6 +17,9 @@ RULE = (
 )
 
 
+TAIL = 0.05  # of the base's answers, which may be odd
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """Where one level ends and the next begins.
@@ -70,9 +73,10 @@ def calibrate(own: Sequence[Features], swapped: Sequence[Features], shuffled: Se
     return Thresholds(
         fluency=cut([f.fluency for f in (*own, *swapped)], [f.fluency for f in shuffled]),
         relevance=cut([f.relevance for f in own], [f.relevance for f in swapped]),
-        # Nothing in these answers shows where too much begins: half way to all of it.
-        repetition=(1 + max(f.repetition for f in own)) / 2,
-        shortest=min(f.tokens for f in own) / 2,
+        # Nothing in these answers shows where too much begins: half way to all of it. Quantiles, since a base
+        # model goes in circles now and then itself.
+        repetition=(1 + float(np.quantile([f.repetition for f in own], 1 - TAIL))) / 2,
+        shortest=float(np.quantile([f.tokens for f in own], TAIL)) / 2,
     )
 
 
