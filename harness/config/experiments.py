@@ -24,6 +24,7 @@ class PublishedRow:
         scores: task -> score, from 0 to 1.
         tokens: average tokens of an answer.
         level: level of its answers, as the authors read them.
+        also: other columns that the paper prints, by their heads.
     """
 
     variant: str = MISSING
@@ -31,6 +32,7 @@ class PublishedRow:
     scores: dict[str, float] = field(default_factory=dict)
     tokens: float | None = None
     level: str | None = None
+    also: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

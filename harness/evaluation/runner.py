@@ -221,6 +221,7 @@ def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds
             "config": provenance.config,
             "donors": provenance.donors,
             "seeds": provenance.seeds,
+            "measured": provenance.measured,
         },
         settings={
             "batch_size": cell.runtime.batch_size,

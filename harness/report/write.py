@@ -7,10 +7,10 @@ from pathlib import Path
 from tabulate import tabulate
 
 from harness.files import write_text
+from harness.report.experiment import experiment_page
 from harness.report.formats import to_csv, to_json, to_latex
 from harness.report.levels import levels_page
 from harness.report.markdown import MARKS, one_line, percent, points, render
-from harness.report.published import experiment_page
 from harness.report.table import Entry, Table
 
 

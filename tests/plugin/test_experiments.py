@@ -23,7 +23,7 @@ def test_workers_run_an_experiment_and_its_levels(tmp_path):
     judged = load(tmp_path / "r" / "levels" / "lab" / "lab_gsm8k.json")
     assert [len(v.documents) for v in judged.variants.values()] == [24, 24]
     page = (tmp_path / "r" / "experiment.md").read_text()
-    assert "6 of 30, p=0.254" in page
+    assert "6 of 30, p = 0.254" in page
     assert "experiment.md" in done.stdout
 
 
