@@ -10,6 +10,7 @@ from harness.config.schema import RunConfig
 from harness.config.typed import typed
 from harness.evaluation.bench import Bench
 from harness.evaluation.cells import file_name
+from harness.evaluation.grid import model_ref
 from harness.levels import judge_run
 from harness.report.published import claims, keep
 from harness.stethoscope.delta import DeltaConfig, measure, write
@@ -28,14 +29,15 @@ def after_cells(bench: Bench, say: Callable[[str], None]) -> list[str]:
     run = bench.grid.run
     problems = []
     try:
+        for block in run.published:
+            claims(block)
         if run.published:
-            for block in run.published:
-                claims(block)
             keep(Path(run.results.dir), run.published)
-        judge_run(bench, say)
     except (ValueError, OSError) as error:
-        problems.append(str(error))
-        say(f"error: {error}")
+        problems.append(f"published: {error}")
+    problems += judge_run(bench, say)
+    for problem in problems:
+        say(f"error: {problem}")
     return problems
 
 
@@ -51,7 +53,8 @@ def delta_config(run: RunConfig, model: str) -> DeltaConfig:
     config = typed(DeltaConfig, given, "delta")
     config.base = model
     config.other = config.other or run.variant.get("donor")
-    config.out = str(Path(run.results.dir) / "delta" / file_name(model))
+    name = model_ref(model, run)[0].name
+    config.out = str(Path(run.results.dir) / "delta" / file_name(f"{name}@{run.tag}" if run.tag else name))
     return config
 
 

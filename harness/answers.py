@@ -11,6 +11,7 @@ from harness.engine import ResidentLM
 from harness.evaluation.bench import Bench
 from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.grid import PlannedCell
+from harness.evaluation.judged import key_of
 from harness.stethoscope.levels.labelled import Answer
 
 
@@ -21,16 +22,14 @@ def requests_of(bench: Bench, planned: PlannedCell, lm: ResidentLM) -> dict[str,
         ValueError: for a task that generates no answers, or several a document.
     """
     run, task = bench.grid.run, bench.task(planned)
-    if planned.task.repeats != 1:
-        raise ValueError(
-            f"levels: {planned.name.task} draws {planned.task.repeats} samples a document; levels need one"
-        )
     task.reseed(run.seed)
     chat = run.runtime.chat_template
     out = {}
     for name, subtask in task.subtasks.items():
         if subtask.OUTPUT_TYPE != "generate_until":
-            raise ValueError(f"levels: {planned.name.task} has no generated answers; it scores {subtask.OUTPUT_TYPE}")
+            raise ValueError(f"{planned.name.task} has no generated answers; it scores {subtask.OUTPUT_TYPE}")
+        if (repeats := subtask.config.repeats) != 1:
+            raise ValueError(f"{planned.name.task} draws {repeats} samples a document; levels need one")
         subtask.build_all_requests(
             limit=run.limit,
             samples=None,
@@ -50,18 +49,13 @@ def requests_of(bench: Bench, planned: PlannedCell, lm: ResidentLM) -> dict[str,
     return out
 
 
-def key_of(subtask: str, doc_id: int) -> str:
-    """How a document is called here."""
-    return f"{subtask}/{doc_id}"
-
-
 def check_prompts(outcomes: Sequence[Outcome], prompts: Mapping[str, str], result: CellResult) -> None:
     """Raises a ValueError unless the stored answers answer these prompts."""
     for outcome in outcomes:
         prompt = prompts.get(key_of(outcome.subtask, outcome.doc_id))
         if prompt is None or hash_string(prompt) != outcome.prompt_hash:
             raise ValueError(
-                f"levels: document {outcome.doc_id} of {outcome.subtask} in the stored cell {result.name} was asked in "
+                f"document {outcome.doc_id} of {outcome.subtask} in the stored cell {result.name} was asked in "
                 "other words than this run asks it; run the cell again (fresh=true)"
             )
 

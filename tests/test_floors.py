@@ -14,6 +14,7 @@ FLOORS = {
     "plugin": 7, "run": 7,
     "after": 6.7,
     "levels": 6.5,
+    "judge": 6.4,
     "answers": 6.2,
     "report": 6,
     "evaluation": 5,

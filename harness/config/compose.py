@@ -121,12 +121,17 @@ def typed_run(config: DictConfig, overrides: Sequence[str]) -> RunConfig:
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     plain.pop("experiment", None)
-    run = typed(RunConfig, settle_model(plain, names_of(plain["model"]), overrides), "run config")
+    run = typed(RunConfig, settle_model(plain, names_of(plain["model"]), overrides, _same_model), "run config")
     run.gates = {task: typed(GateConfig, gate, f"gates.{task}") for task, gate in run.gates.items()}
     if run.delta is not None and not isinstance(run.delta, Mapping):
         raise ValueError(f"delta={run.delta!r}: expected settings, as delta={{}} or delta.other=NAME; null for none")
     run.published = [typed(Published, block, f"published[{i}]") for i, block in enumerate(run.published)]
     return run
+
+
+def _same_model(one: str, other: str) -> bool:
+    """Two names mean the same weights: ``lab`` is ``lab-base``."""
+    return one == other or compose_model(one)[1].path == compose_model(other)[1].path
 
 
 def compose_model(name: str) -> tuple[str, ModelConfig]:

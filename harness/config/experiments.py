@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -58,26 +58,36 @@ class Published:
     note: str = ""
 
 
-def settle_model(plain: dict[Any, Any], models: Sequence[str], typed: Sequence[str]) -> dict[Any, Any]:
+def settle_model(
+    plain: dict[Any, Any], models: Sequence[str], typed: Sequence[str], same: Callable[[str, str], bool]
+) -> dict[Any, Any]:
     """A run with the keys that its experiment has for the chosen model (``for_model``).
 
     A key is replaced whole, a section (``levels``, ``runtime``, ...) key by key; what was typed stays.
 
     Args:
         plain: the composed run.
-        models: the chosen models; the keys hold where it is one alone.
+        models: the chosen models.
         typed: the overrides of the command line.
+        same: two names mean one model; raises a ValueError for a name that means none.
 
     Raises:
-        ValueError: for a key that a run has not.
+        ValueError: for a key that a run has not, a model that is none, or one among several models.
     """
-    own = (plain.get("for_model") or {}).get(models[0]) if len(models) == 1 else None
-    if own is None:
+    of_models = plain.get("for_model") or {}
+    found = [name for name in of_models if sum(same(name, model) for model in models)]
+    if not found:
         return plain
+    if len(models) > 1:
+        raise ValueError(
+            f"for_model.{found[0]} holds for that model alone, and {', '.join(models)} are to be run: "
+            "run them one by one"
+        )
+    own = of_models[found[0]]
     keys = {f.name for f in fields(RunConfig)}
     if not isinstance(own, Mapping) or set(own) - keys:
         wrong = ", ".join(sorted(set(own) - keys)) if isinstance(own, Mapping) else repr(own)
-        raise ValueError(f"for_model.{models[0]}: unknown key {wrong}. Keys: {', '.join(sorted(keys))}")
+        raise ValueError(f"for_model.{found[0]}: unknown key {wrong}. Keys: {', '.join(sorted(keys))}")
     out = dict(plain)
     for key, value in own.items():
         out[key] = {**out[key], **value} if key in SECTIONS else value

@@ -126,9 +126,10 @@ class LevelsConfig:
         tasks: chosen tasks whose answers are judged; empty judges none.
         judge: ``rule``, or lm-eval's name of a model that is asked (``local-chat-completions``, ``hf``, ...).
         judge_args: what that model is opened with, as lm-eval's ``--model_args``.
+        judge_tokens: tokens that it may answer with; a model that thinks first needs many.
         prompts: other prompts of the task under which an answer is scored.
         tokens: tokens of an answer that are scored, from the first.
-        documents: documents that the labelled set is made of; null for all.
+        documents: documents that thresholds and labelled set are made of, drawn at random; null for all.
         destroyed: variants whose answers stand in the labelled set as nonsense.
         seed: draws the other prompts, the halves and the shuffles.
     """
@@ -136,6 +137,7 @@ class LevelsConfig:
     tasks: list[str] = field(default_factory=list)
     judge: str = "rule"
     judge_args: dict[str, Any] = field(default_factory=dict)
+    judge_tokens: int = 64
     prompts: int = 16
     tokens: int = 256
     documents: int | None = 300

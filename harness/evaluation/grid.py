@@ -233,7 +233,9 @@ def _check_levels(grid: Grid) -> None:
     for variant in levels.destroyed:
         if variant not in known("variant"):
             raise unknown("variant in levels.destroyed", variant, known("variant"))
-    for key in ("prompts", "tokens", "documents"):
+        if (method := compose_variant(variant, None, {})[0].method) not in ("destroy", "composed"):
+            raise ValueError(f"levels.destroyed: {variant} destroys nothing ({method}); its answers are no nonsense")
+    for key in ("prompts", "tokens", "documents", "judge_tokens"):
         if (value := getattr(levels, key)) is not None and value < 1:
             raise ValueError(f"levels.{key}={value}: give a positive number")
 

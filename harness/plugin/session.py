@@ -45,7 +45,13 @@ def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
             config.stash[LEASE] = lease_for(run.runtime.device, run.runtime.gpus_per_worker or 1)
         from harness.evaluation.grid import plan_grid
 
-        config.stash[GRID] = plan_grid(run)
+        grid = plan_grid(run)
+        if run.delta is not None:
+            from harness.after import delta_config, deltas_of
+
+            for model in deltas_of(run):
+                delta_config(run, model)  # what is wrong with it is said before anything runs
+        config.stash[GRID] = grid
         _start_log(config)
     return config.stash[GRID]
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.config.compose import compose_model
 from harness.config.experiments import Published, PublishedRow
-from harness.evaluation.judged import judged_tasks
 from harness.evaluation.statistics import ALPHA
-from harness.report.levels import LevelRow, level_rows, level_text
+from harness.report.levels import LevelRow, level_table, level_text, tokens_text
 from harness.report.markdown import MARKS, interval, line, p_value, percent, points
 from harness.report.published import Claimed, claims, kept
 from harness.report.table import Row, Table
@@ -25,28 +25,34 @@ _LEGEND = (
 
 
 def experiment_page(table: Table) -> str | None:
-    """The page of published beside measured numbers, or None where no paper's were kept.
-
-    Raises:
-        ValueError: if what was kept is damaged.
-    """
-    blocks = kept(table.folder)
+    """The page of published beside measured numbers, or None where no paper's were kept."""
+    try:
+        blocks = kept(table.folder)
+        papers = {id(block): _Paper(block, claims(block)) for block in blocks}
+    except ValueError as error:
+        return f"# Published and measured\n\n- ⚠ left out: {error}\n"
     if not blocks:
         return None
-    judged: dict[tuple[str, str], dict[str, LevelRow]] = {}
-    for task, rows in level_rows(list(judged_tasks(table.folder))):
-        judged[task.model, task.task] = {r.variant: r for r in rows}
+    levels = level_table(table)
     parts = ["# Published and measured", "", _LEGEND, ""]
     for model in table.models:
         measured = _Measured(
             {r.variant: r for r in table.rows if r.model == model},
             table.tasks,
-            {t: judged[model, t] for t in table.tasks if (model, t) in judged},
+            {j.task: {r.variant: r for r in rows} for j, rows in levels.tasks if j.model == model},
         )
-        own = [b for b in blocks if b.model == model]
+        own = [b for b in blocks if model.partition("@")[0] in _names(b.model)]
         for block in own or blocks:
-            parts += _section(model, measured, _Paper(block, claims(block)), table.baseline, other=not own)
+            parts += _section(model, measured, papers[id(block)], table.baseline, other=not own)
     return "\n".join(parts)
+
+
+def _names(model: str) -> set[str]:
+    """What tables call a model that a block names: by its name, or by the hub id that the name stands for."""
+    try:
+        return {model, compose_model(compose_model(model)[1].path)[0]}
+    except ValueError:
+        return {model}
 
 
 def _section(model: str, measured: _Measured, paper: _Paper, baseline: str, other: bool) -> list[str]:
@@ -56,7 +62,8 @@ def _section(model: str, measured: _Measured, paper: _Paper, baseline: str, othe
     lines = [line(heads), line(["---", "---", *["---:"] * (len(heads) - 2)])]
     rows: list[tuple[str | None, PublishedRow | None]] = []
     for row in block.rows:
-        rows.append((next((v for v in measured.rows if v.partition("(")[0] == row.variant), None), row))
+        own = [v for v in measured.rows if v.partition("(")[0] == row.variant]
+        rows += [(variant, row) for variant in own] if own else [(None, row)]
     told = {variant for variant, _ in rows}
     rest = [(variant, None) for variant in measured.rows if variant not in told]
     # What is compared with stands first, also where the paper has no row of it.
@@ -66,7 +73,10 @@ def _section(model: str, measured: _Measured, paper: _Paper, baseline: str, othe
         name, label = variant or (printed.variant if printed else ""), printed.label if printed else ""
         lines.append(line([f"`{name}`", label, *published, *measured.cells(variant)]))
     title = f"## Measured on {model}; published: {block.about or block.model} ({block.source})"
-    warning = ["The published models are others than the measured one: what compares is the pattern.", ""]
+    warning = [
+        "The published models are others than the measured one, and their tasks too: what compares is the pattern.",
+        "",
+    ]
     note = [block.note, ""] if block.note else []
     return [title, "", *(warning if other else []), *note, *lines, "", *paper.sentences(), ""]
 
@@ -129,13 +139,13 @@ class _Measured:
 
     def cells(self, variant: str | None) -> list[str]:
         if variant is None:
-            return ["not run", *[""] * (len(self.heads) - 1)]
+            return ["not in this table", *[""] * (len(self.heads) - 1)]
         row = self.rows[variant]
         speed = _speed(row)
         out = [row.touched, *([f"{speed:.2f}" if speed is not None else ""] if self._trained else [])]
         out += [_score(row, task) for task in self.tasks]
         for found in (rows.get(variant) for rows in self.levels.values()):
-            out += [level_text(found), f"{found.tokens.value:.1f}"] if found else ["", ""]
+            out += [level_text(found), tokens_text(found)] if found else ["", ""]
         return out
 
 

@@ -35,8 +35,9 @@ class Claimed:
 
 
 def keep(folder: Path, blocks: Sequence[Published]) -> None:
-    """Keeps a paper's numbers in a results folder, for its pages."""
-    write_text(folder / FILE, json.dumps([asdict(b) for b in blocks], indent=1) + "\n")
+    """Keeps a paper's numbers in a results folder, for its pages, beside those of other experiments there."""
+    together = {(b.source, b.model): b for b in (*kept(folder), *blocks)}
+    write_text(folder / FILE, json.dumps([asdict(b) for b in together.values()], indent=1) + "\n")
 
 
 def kept(folder: Path) -> list[Published]:
@@ -63,6 +64,8 @@ def claims(block: Published) -> dict[tuple[str, str], Claimed]:
     Raises:
         ValueError: if a score has no number of documents, or lies outside 0 to 1.
     """
+    if any(row.scores for row in block.rows) and block.baseline not in {row.variant for row in block.rows}:
+        raise ValueError(f"{block.source}: its baseline {block.baseline} is none of its rows")
     right: dict[tuple[str, str], int] = {}
     for row in block.rows:
         for task, score in row.scores.items():

@@ -20,8 +20,7 @@ def write_pages(table: Table, out: Path | None = None) -> list[Path]:
     Where answers were judged there is ``levels.md`` too, and ``experiment.md`` where a paper's numbers were kept.
     Each file is whole or as it was.
 
-    Raises:
-        ValueError: if a file of levels or of published numbers is damaged.
+    A file of levels or of published numbers that is damaged is named there, and the rest written.
     """
     pages = {
         "table.md": render(table),
@@ -29,7 +28,7 @@ def write_pages(table: Table, out: Path | None = None) -> list[Path]:
         "table.json": to_json(table),
         "table.tex": to_latex(table),
     }
-    for name, page in (("levels.md", levels_page(table.folder)), ("experiment.md", experiment_page(table))):
+    for name, page in (("levels.md", levels_page(table)), ("experiment.md", experiment_page(table))):
         if page is not None:
             pages[name] = page
     paths = []

@@ -39,18 +39,33 @@ PLAIN = {
 }
 
 
+def same(one, other):
+    """``lab`` and ``lab-base`` are one model; nobody knows ``labb``."""
+    if "labb" in (one, other):
+        raise ValueError("unknown model 'labb'")
+    return one == other or {one, other} == {"lab", "lab-base"}
+
+
+def settle(plain, models, typed):
+    return settle_model(plain, models, typed, same)
+
+
 def test_keys_of_the_model_replace_those_of_the_experiment():
-    settled = settle_model(PLAIN, ["lab"], [])
+    settled = settle(PLAIN, ["lab"], [])
     assert settled["tasks"] == ["b"]
     assert settled["variant"] == {"z": 3}  # whole
     assert settled["runtime"] == {"dtype": "float32", "threads": 1}  # key by key
-    assert settle_model(PLAIN, ["other"], []) == PLAIN
-    assert settle_model(PLAIN, ["lab", "other"], []) == PLAIN
+    assert settle(PLAIN, ["lab-base"], []) == settled
+    assert settle(PLAIN, ["other"], []) == PLAIN
+    with pytest.raises(ValueError, match=r"for_model.lab holds for that model alone, and lab, other are to be run"):
+        settle(PLAIN, ["lab", "other"], [])
+    with pytest.raises(ValueError, match="unknown model 'labb'"):
+        settle({**PLAIN, "for_model": {"labb": {}}}, ["lab"], [])
 
 
 def test_what_was_typed_stays():
     typed = ["tasks=[a]", "++variant.x=1", "runtime.threads=2", "limit=null"]
-    settled = settle_model(PLAIN, ["lab"], typed)
+    settled = settle(PLAIN, ["lab"], typed)
     assert settled["tasks"] == ["a"]
     assert settled["variant"] == {"z": 3, "x": 1}
     assert settled["runtime"]["threads"] == 2
@@ -60,7 +75,7 @@ def test_what_was_typed_stays():
 @pytest.mark.parametrize(("own", "text"), [({"tsks": 1}, "unknown key tsks"), ([1], "unknown key")])
 def test_keys_that_a_run_has_not_are_said(own, text):
     with pytest.raises(ValueError, match=f"for_model.lab: {text}"):
-        settle_model({**PLAIN, "for_model": {"lab": own}}, ["lab"], [])
+        settle({**PLAIN, "for_model": {"lab": own}}, ["lab"], [])
 
 
 @pytest.mark.parametrize(
@@ -68,6 +83,7 @@ def test_keys_that_a_run_has_not_are_said(own, text):
     [
         ("levels.tasks=[gsm]", "unknown task in levels.tasks 'gsm'"),
         ("levels.destroyed=[nothing]", "unknown variant in levels.destroyed"),
+        ("levels.destroyed=[base]", "base destroys nothing"),
         ("levels.prompts=0", "levels.prompts=0"),
         ("levels.prmpts=4", "prmpts"),
     ],

@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 
 from harness.config.compose import compose_model
 from harness.engine import EngineSettings, open_engine
+from harness.evaluation.judged import JudgedExample
 from harness.models import ModelRef, load_base
 from harness.stethoscope.levels import (
     AskedJudge,
-    Example,
     Features,
     Reader,
     Thresholds,
-    agree,
+    agreement,
     calibrate,
+    confusion,
     halves,
     labelled_set,
     level_of,
@@ -77,12 +78,14 @@ def test_calibration_takes_each_threshold_from_its_own_kinds():
     own = [Features(10, -1.0, 8.0, 0.2), Features(6, -0.5, 6.0, 0.0)]
     swapped = [Features(10, -2.0, -4.0, 0.2), Features(6, -1.5, 0.0, 0.0)]
     mixed = [Features(10, -6.0, 0.0, 0.0), Features(6, -8.0, 0.0, 0.0)]
-    found = calibrate(own, swapped, mixed)
-    assert (found.fluency, found.relevance) == (-4.0, 3.0)
+    elsewhere = [Features(5, -2.2, -9.0, 0.0)]
+    found = calibrate(own, swapped, [*swapped, *elsewhere], mixed)
+    # Nothing of other tasks counts for relevance; as language it does.
+    assert (found.fluency, found.relevance) == (pytest.approx(-4.1), 3.0)
     # Quantiles of two values lie between them: 0.95 of the way from 0 to 0.2, 0.05 of the way from 6 to 10.
     assert (found.repetition, found.shortest) == (pytest.approx((1 + 0.19) / 2), pytest.approx(6.2 / 2))
     with pytest.raises(ValueError, match="2 answers that can be read, 0 to swap and 2 to shuffle"):
-        calibrate(own, [], mixed)
+        calibrate(own, [], [], mixed)
 
 
 def test_repetition_counts_runs_of_four():
@@ -114,27 +117,52 @@ def test_halves_share_the_documents_out():
 def test_labelled_set_knows_what_it_made():
     prompts = {"a": "one", "b": "two", "c": "one"}
     base = [Answer("a", "x y z w", True), Answer("b", "p q r s", False), Answer("c", "  ", False)]
-    made = labelled_set(base, {"gone": [Answer("a", "zzz", False)]}, prompts, 0)
-    kinds = {(e.kind, e.level, e.asked.document, e.asked.origin) for e in made}
+    foreign = [Asked("far", "f g h i")]
+    made = labelled_set(base, {"gone": [Answer("a", "zzz", False)]}, foreign, prompts, 0)
+    kinds = {(e.kind, e.level, e.source, e.asked.prompt, e.asked.origin) for e in made}
     # The empty answer is no example; "a" may not be swapped to "c", which asks the same.
     assert kinds == {
-        ("right", 4, "a", None),
-        ("wrong", 3, "b", None),
-        ("swapped", 2, "b", "a"),
-        ("swapped", 2, "a", "b"),
-        ("shuffled", 1, "a", None),
-        ("shuffled", 1, "b", None),
-        ("gone", 1, "a", None),
+        ("right", 4, "a", "one", None),
+        ("wrong", 3, "b", "two", None),
+        ("swapped", 2, "a", "two", "one"),
+        ("swapped", 2, "b", "one", "two"),
+        ("shuffled", 1, "a", "one", None),
+        ("shuffled", 1, "b", "two", None),
+        ("elsewhere", 2, "elsewhere far", "one", "far"),
+        ("gone", 1, "a", "one", None),
     }
+    assert next(e.asked.text for e in made if e.kind == "elsewhere") == "f g h i"
 
 
-def test_agreement_leaves_out_what_the_scorer_decides():
-    asked = Asked("a", "x")
-    examples = [Example("right", 4, asked), *[Example("swapped", 2, asked)] * 3, Example("shuffled", 1, asked)]
-    agreement = agree(examples, [4, 2, 3, None, 1])
-    assert agreement.counts == {"right": (0, 0, 0, 1, 0), "swapped": (0, 1, 1, 0, 1), "shuffled": (1, 0, 0, 0, 0)}
-    assert agreement.of() == (2, 4)
-    assert agreement.of("swapped") == (1, 3)
+def judged(kind, truth, source, said):
+    return JudgedExample(kind, truth, source, said)
+
+
+def test_agreement_is_the_mean_over_levels_and_leaves_out_what_the_scorer_decides():
+    examples = [
+        judged("right", 4, "a", 4),
+        *[judged("shuffled", 1, s, 1) for s in "abcdefgh"],
+        judged("swapped", 2, "a", 2),
+        judged("swapped", 2, "b", 3),
+        judged("swapped", 2, "c", None),
+        judged("wrong", 3, "a", 3),
+    ]
+    assert confusion(examples)["swapped"] == (2, [0, 1, 1, 0, 1])
+    assert list(confusion(examples)) == ["shuffled", "swapped", "wrong", "right"]
+    found = agreement(examples)
+    assert found.balanced == pytest.approx((1 + 1 / 3 + 1) / 3)
+    assert (found.right, found.n) == (10, 12)
+    assert found.low < found.balanced < found.high
+    assert agreement([judged("right", 4, "a", 4)]) is None
+
+
+def test_the_interval_of_agreement_draws_documents_not_examples():
+    """What was made of one document errs together: many copies of few documents are no more evidence than one copy."""
+    few = [judged("swapped", 2, str(i), 2 if i % 4 else 3) for i in range(40)]
+    one, many = agreement(few), agreement(few * 25)
+    assert (one.low, one.high) == (many.low, many.high)
+    spread = math.sqrt(0.25 * 0.75 / 40)
+    assert one.high - one.low == pytest.approx(2 * 1.96 * spread, rel=0.15)  # the normal approximation
 
 
 @pytest.fixture(scope="module")
@@ -155,43 +183,48 @@ def log_likelihood(lab, prompt, text):
     """By one plain forward pass of the whole sequence."""
     whole = lab.tokenizer(prompt + text, add_special_tokens=False).input_ids
     first = len(lab.tokenizer(prompt, add_special_tokens=False).input_ids)
+    if not prompt:  # what stands before everything
+        whole, first = [lab.tokenizer.eos_token_id, *whole], 1
     with torch.no_grad():
         logs = lab.model(torch.tensor([whole])).logits[0].log_softmax(-1)
     return sum(float(logs[i - 1, whole[i]]) for i in range(first, len(whole)))
 
 
 def test_features_equal_plain_forward_passes(lab, lm):
-    reader = Reader(lm, PROMPTS, others=5, tokens=50)
-    asked = [Asked("1", " #### 12"), Asked("2", " The answer is #### 24", origin="3"), Asked("3", "  ")]
+    reader = Reader(lm, list(PROMPTS.values()), others=5, tokens=50, elsewhere=["Name a river:"])
+    asked = [
+        Asked(PROMPTS["1"], " #### 12"),
+        Asked(PROMPTS["2"], " The answer is #### 24", origin=PROMPTS["3"]),
+        Asked(PROMPTS["3"], "  "),
+    ]
     first, second, empty = reader.read(asked)
     assert empty.tokens == 0
     assert level_of(empty, False, LIMITS) == 1
     for item, features in zip(asked, (first, second), strict=False):
-        own = log_likelihood(lab, PROMPTS[item.document], item.text)
+        own = log_likelihood(lab, item.prompt, item.text)
         # All seven are drawn; an answer is not scored beside the prompt it comes from, nor beside its own again.
-        others = [
-            log_likelihood(lab, p, item.text) for k, p in PROMPTS.items() if k not in (item.document, item.origin)
-        ]
+        others = [log_likelihood(lab, p, item.text) for p in PROMPTS.values() if p not in (item.prompt, item.origin)]
+        beyond = [log_likelihood(lab, "Name a river:", item.text), log_likelihood(lab, "", item.text)]
         tokens = len(lab.tokenizer(item.text, add_special_tokens=False).input_ids)
         assert features.tokens == tokens
         if item.origin:  # with its origin left out five others remain, all of them
-            assert features.relevance == pytest.approx(own - max(others), abs=1e-3)
-            assert features.fluency == pytest.approx(max(own, *others) / tokens, abs=1e-4)
+            assert features.relevance == pytest.approx(own - max(*others, *beyond), abs=1e-3)
+            assert features.fluency == pytest.approx(max(own, *others, *beyond) / tokens, abs=1e-4)
         else:  # five of six others
-            spread = [own - max(o for j, o in enumerate(others) if j != i) for i in range(6)]
+            spread = [own - max(*others[:i], *others[i + 1 :], *beyond) for i in range(6)]
             assert min(abs(features.relevance - s) for s in spread) < 1e-3
 
 
 def test_only_the_first_tokens_are_read(lab, lm):
-    reader = Reader(lm, PROMPTS, others=5, tokens=4)
+    reader = Reader(lm, list(PROMPTS.values()), others=5, tokens=4)
     text = " one two three four five six seven eight"
     cut_off = lab.tokenizer.decode(lab.tokenizer(text, add_special_tokens=False).input_ids[:4])
-    assert reader.read([Asked("1", text)]) == reader.read([Asked("1", cut_off)])
+    assert reader.read([Asked(PROMPTS["1"], text)]) == reader.read([Asked(PROMPTS["1"], cut_off)])
 
 
 def test_circles_are_seen_beyond_what_is_scored(lm):
-    reader = Reader(lm, PROMPTS, others=5, tokens=4)
-    (form,) = reader.forms([Asked("1", " one two three four" + " the end" * 40)])
+    reader = Reader(lm, list(PROMPTS.values()), others=5, tokens=4)
+    (form,) = reader.forms([Asked(PROMPTS["1"], " one two three four" + " the end" * 40)])
     assert form.tokens == 4
     assert form.repetition > 0.8
     assert math.isnan(form.fluency)
@@ -200,12 +233,25 @@ def test_circles_are_seen_beyond_what_is_scored(lm):
 
 def test_too_few_prompts_are_said(lm):
     with pytest.raises(ValueError, match=r"levels.prompts=6: .* has 7 different ones here; 5 at most"):
-        Reader(lm, PROMPTS, others=6, tokens=50)
+        Reader(lm, list(PROMPTS.values()), others=6, tokens=50)
 
 
 @pytest.mark.parametrize(
     ("answer", "level"),
-    [("II", 2), ("Level III.", 3), ("I", 1), ("**II**, since", 2), ("IV", None), ("", None), (None, None)],
+    [
+        ("II", 2),
+        ("Level III.", 3),
+        ("I", 1),
+        ("**II**, since", 2),
+        ("I: random tokens", 1),
+        ("I think the answer is level III.", 3),
+        ("I'd say II", 2),
+        ("It could be level II, but no sentence stands: Level: **I**", 1),
+        ("I cannot say.", None),
+        ("IV", None),
+        ("", None),
+        (None, None),
+    ],
 )
 def test_level_in_an_answer(answer, level):
     assert level_in(answer) == level
@@ -240,13 +286,13 @@ def judge_server():
 
 def test_a_judge_behind_an_api_is_asked(judge_server):
     url, seen = judge_server
-    judge = AskedJudge("local-chat-completions", {"model": "m", "base_url": url}, PROMPTS)
+    judge = AskedJudge("local-chat-completions", {"model": "m", "base_url": url})
     answers = ["noise noise", "weather is fine", "sum is 12", "what"]
-    assert judge.judge([Asked("4", text) for text in answers]) == [1, 2, 3, None]
+    assert judge.judge([Asked(PROMPTS["4"], text) for text in answers]) == [1, 2, 3, None]
     assert all(PROMPTS["4"] in text for text in seen)
     assert judge.judge([]) == []
 
 
 def test_a_judge_that_lm_eval_does_not_know_is_said():
     with pytest.raises(ValueError, match=r"levels\.judge=oracle: lm-eval cannot open it"):
-        AskedJudge("oracle", {}, PROMPTS)
+        AskedJudge("oracle", {})

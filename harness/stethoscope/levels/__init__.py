@@ -5,7 +5,7 @@ the task and wrong, IV is right. Here IV is what the task's own scorer calls rig
 likelihoods under the base model, with thresholds that the base's own answers set.
 """
 
-from harness.stethoscope.levels.agreement import Agreement, agree
+from harness.stethoscope.levels.agreement import Agreement, agreement, confusion
 from harness.stethoscope.levels.asked import AskedJudge
 from harness.stethoscope.levels.features import Features, Reader
 from harness.stethoscope.levels.labelled import Example, halves, labelled_set
@@ -19,8 +19,9 @@ __all__ = [
     "Features",
     "Reader",
     "Thresholds",
-    "agree",
+    "agreement",
     "calibrate",
+    "confusion",
     "degenerate",
     "halves",
     "labelled_set",

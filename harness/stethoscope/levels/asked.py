@@ -27,7 +27,9 @@ The answer:
 </answer>
 
 Answer with the level alone: I, II or III."""
-_LEVEL = re.compile(r"\b(I{1,3})\b")
+_NAMED = re.compile(r"\blevel\W{0,4}(?-i:(I{1,3}))\b", re.IGNORECASE)
+_FIRST = re.compile(r"\W*(I{1,3})\W*(?:$|[:.,)\n])")
+_PLAIN = re.compile(r"\b(I{2,3})\b")
 
 
 class AskedJudge:
@@ -36,14 +38,14 @@ class AskedJudge:
     Args:
         name: lm-eval's name of the kind of model (``local-chat-completions``, ``hf``, ...).
         settings: what it is opened with, as lm-eval's ``--model_args``.
-        prompts: document -> prompt.
+        tokens: tokens that it may answer with; one that thinks first needs many.
 
     Raises:
         ValueError: if lm-eval knows no such model or cannot open it with these settings.
     """
 
-    def __init__(self, name: str, settings: Mapping[str, Any], prompts: Mapping[str, str]) -> None:
-        self._name, self._prompts = name, prompts
+    def __init__(self, name: str, settings: Mapping[str, Any], tokens: int = 64) -> None:
+        self._name, self._tokens = name, tokens
         try:
             self._lm = get_model(name).create_from_arg_obj(dict(settings))
         except Exception as error:
@@ -56,16 +58,31 @@ class AskedJudge:
         """Levels 1 to 3, or None where the model's answer names none."""
         requests = []
         for number, item in enumerate(asked):
-            text: Any = QUESTION.format(prompt=self._prompts[item.document], answer=item.text)
-            if self._name.endswith("chat-completions"):
+            answer = item.text.replace("</answer>", "< /answer>")
+            text: Any = QUESTION.format(prompt=item.prompt, answer=answer)
+            if self._is_chat:
                 text = self._lm.apply_chat_template([{"role": "user", "content": text}])
-            settings = {"max_gen_toks": 16, "until": ["\n\n"], "do_sample": False}
+            settings = {"max_gen_toks": self._tokens, "until": ["</s>"], "do_sample": False}
             requests.append(Instance("generate_until", {}, (text, settings), number))
-        answers = self._lm.generate_until(requests, disable_tqdm=True) if requests else []
+        answers = self._lm.generate_until(requests) if requests else []
         return [level_in(answer) for answer in answers]
+
+    @property
+    def _is_chat(self) -> bool:
+        """Behind a chat's interface, or a local model with a chat template."""
+        tokenizer = getattr(self._lm, "tokenizer", None)
+        return self._name.endswith("chat-completions") or bool(getattr(tokenizer, "chat_template", None))
 
 
 def level_in(answer: str | None) -> int | None:
-    """The level that a judge's answer names first."""
-    found = _LEVEL.search(answer or "")
-    return len(found.group(1)) if found else None
+    """The level that a judge's answer names: the last after the word, else at its start, else the last II or III.
+
+    A lone ``I`` inside a sentence is a pronoun.
+    """
+    text = answer or ""
+    if named := _NAMED.findall(text):
+        return len(named[-1])
+    if first := _FIRST.match(text):
+        return len(first.group(1))
+    plain = _PLAIN.findall(text)
+    return len(plain[-1]) if plain else None

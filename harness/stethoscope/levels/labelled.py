@@ -31,13 +31,15 @@ class Example:
     """An answer of known level.
 
     Attributes:
-        kind: how it was made: ``right``, ``wrong``, ``swapped``, ``shuffled`` or a destroyed variant.
+        kind: how it was made: ``right``, ``wrong``, ``swapped``, ``elsewhere``, ``shuffled`` or a destroyed variant.
         level: the level that follows from that, 1 to 4.
+        source: the document that its text comes from.
         asked: the answer and the prompt it stands beside.
     """
 
     kind: str
     level: int
+    source: str
     asked: Asked
 
 
@@ -48,29 +50,40 @@ def halves(documents: Sequence[str], seed: int) -> tuple[set[str], set[str]]:
 
 
 def labelled_set(
-    base: Sequence[Answer], destroyed: Mapping[str, Sequence[Answer]], prompts: Mapping[str, str], seed: int
+    base: Sequence[Answer],
+    destroyed: Mapping[str, Sequence[Answer]],
+    elsewhere: Sequence[Asked],
+    prompts: Mapping[str, str],
+    seed: int,
 ) -> list[Example]:
     """Examples from the base model's answers and those of destroyed variants.
 
     Args:
         base: the base model's answers, of one half.
         destroyed: variant -> its answers to the same documents.
+        elsewhere: the base model's answers to other tasks, with their own prompts.
         prompts: document -> prompt.
         seed: draws partners and orders.
     """
     rng = random.Random(seed)
     written = [a for a in base if a.text.strip()]
-    out = [Example("right" if a.right else "wrong", 4 if a.right else 3, Asked(a.document, a.text)) for a in written]
+    out = []
     for answer in written:
-        partners = [a.document for a in written if prompts[a.document] != prompts[answer.document]]
+        prompt, key = prompts[answer.document], answer.document
+        kind, level = ("right", 4) if answer.right else ("wrong", 3)
+        out.append(Example(kind, level, key, Asked(prompt, answer.text)))
+        partners = [prompts[a.document] for a in written if prompts[a.document] != prompt]
         if partners:
-            asked = Asked(rng.choice(partners), answer.text, origin=answer.document)
-            out.append(Example("swapped", 2, asked))
+            out.append(Example("swapped", 2, key, Asked(rng.choice(partners), answer.text, origin=prompt)))
         mixed = shuffled(answer.text, rng)
         if mixed is not None:
-            out.append(Example("shuffled", 1, Asked(answer.document, mixed)))
+            out.append(Example("shuffled", 1, key, Asked(prompt, mixed)))
+    foreign = [item for item in elsewhere if item.text.strip()]
+    for item, answer in zip(rng.sample(foreign, len(foreign)), base, strict=False):
+        asked = Asked(prompts[answer.document], item.text, origin=item.prompt)
+        out.append(Example("elsewhere", 2, f"elsewhere {item.prompt}", asked))
     for name, answers in destroyed.items():
-        out += [Example(name, 1, Asked(a.document, a.text)) for a in answers]
+        out += [Example(name, 1, a.document, Asked(prompts[a.document], a.text)) for a in answers]
     return out
 
 

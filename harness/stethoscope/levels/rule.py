@@ -54,12 +54,15 @@ def degenerate(features: Features, thresholds: Thresholds) -> bool:
     return not features.tokens or features.tokens < thresholds.shortest or features.repetition > thresholds.repetition
 
 
-def calibrate(own: Sequence[Features], swapped: Sequence[Features], shuffled: Sequence[Features]) -> Thresholds:
+def calibrate(
+    own: Sequence[Features], swapped: Sequence[Features], language: Sequence[Features], shuffled: Sequence[Features]
+) -> Thresholds:
     """Thresholds from the base model's answers.
 
     Args:
         own: its answers beside their own prompts.
-        swapped: the same beside other prompts: language, but not about the task.
+        swapped: the same beside other prompts of the task: not about what was asked.
+        language: those, and its answers to other tasks: language, but not about what was asked.
         shuffled: the same with their words in another order: not language.
 
     Raises:
@@ -71,7 +74,7 @@ def calibrate(own: Sequence[Features], swapped: Sequence[Features], shuffled: Se
             f"{len(shuffled)} to shuffle; thresholds need some of each"
         )
     return Thresholds(
-        fluency=cut([f.fluency for f in (*own, *swapped)], [f.fluency for f in shuffled]),
+        fluency=cut([f.fluency for f in (*own, *language)], [f.fluency for f in shuffled]),
         relevance=cut([f.relevance for f in own], [f.relevance for f in swapped]),
         # Nothing in these answers shows where too much begins: half way to all of it. Quantiles, since a base
         # model goes in circles now and then itself.
