@@ -160,6 +160,20 @@ class CheckpointVariant:
 
 
 @dataclass
+class AdapterVariant:
+    """A trained adapter of PEFT, merged.
+
+    Attributes:
+        path: folder that ``save_pretrained`` wrote, or hub id.
+        revision: hub revision.
+    """
+
+    method: str = "adapter"
+    path: str | None = None
+    revision: str | None = None
+
+
+@dataclass
 class ComposedVariant:
     """Variants in sequence; each is built on the model that the ones before it made."""
 
@@ -175,4 +189,5 @@ VARIANTS: dict[str, type] = {
     "checkpoint": CheckpointVariant,
     "composed": ComposedVariant,
     "freeze": FreezeVariant,
+    "adapter": AdapterVariant,
 }

@@ -159,8 +159,13 @@ def _difference(row: LevelRow) -> str:
         return ""
     d = row.comparison.difference
     # Without any spread there is no interval to speak of.
-    spread = interval(d, lambda v: f"{v:+.2f}") if d.high > d.low else "(every answer alike)"
-    return f"{d.value:+.2f} {spread}"
+    spread = interval(d, _signed) if d.high > d.low else "(every answer alike)"
+    return f"{_signed(d.value)} {spread}"
+
+
+def _signed(value: float) -> str:
+    """With its sign, and no ``-0.00``."""
+    return f"{round(value, 2) + 0.0:+.2f}"
 
 
 def _trust(task: JudgedTask) -> list[str]:

@@ -8,7 +8,7 @@ from harness.config.compose import VariantSpec
 from harness.config.variants import BaseVariant
 from harness.models import Base
 from harness.patch import Patch
-from harness.variants import checkpoint, composed, destroy, freeze, merge
+from harness.variants import adapter, checkpoint, composed, destroy, freeze, merge
 from harness.variants.context import Context, Donor, provenance
 from harness.variants.plan import plan_text
 
@@ -26,6 +26,7 @@ METHODS: dict[str, Callable[..., Patch]] = {
     "destroy": destroy.build,
     "checkpoint": checkpoint.build,
     "freeze": freeze.build,
+    "adapter": adapter.build,
     "composed": lambda base, config, context: composed.build(base, config, context, build),
 }
 

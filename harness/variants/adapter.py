@@ -1,0 +1,78 @@
+"""A trained adapter of PEFT as a variant: merged into the base, and kept as what it changed."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+from torch import Tensor
+
+from harness.config.variants import AdapterVariant
+from harness.models import Base
+from harness.patch import Change, Patch
+from harness.variants.context import Context, provenance
+
+_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def build(base: Base, config: AdapterVariant, context: Context) -> Patch:
+    """Merges an adapter into a copy of the base; the patch holds the tensors that differ afterwards.
+
+    Raises:
+        ValueError: if there is no adapter there, it does not fit the base, or it changes nothing.
+    """
+    try:
+        from peft import PeftModel
+    except ImportError as error:
+        raise ValueError("adapters need peft: pip install variant-harness[train]") from error
+    import harness.svf  # noqa: F401 - makes svf known to PEFT
+
+    folder = _folder(config)
+    try:
+        adapted = PeftModel.from_pretrained(copy.deepcopy(base.model), str(folder))
+        merged = adapted.merge_and_unload(safe_merge=True)
+    except (RuntimeError, KeyError, TypeError, OSError) as error:
+        raise ValueError(f"{folder} holds no adapter that fits {base.name}: {error}") from error
+    before = dict(base.model.named_parameters())
+    after = dict(merged.named_parameters())
+    if set(before) != set(after):
+        odd = sorted(set(before) ^ set(after))
+        raise ValueError(f"{folder}: merged, the model has other tensors than {base.name}: {', '.join(odd[:5])}")
+    tensors = {n: t.detach() for n, t in after.items() if not t.equal(before[n])}
+    if not tensors:
+        raise ValueError(f"{folder} changes no tensor of {base.name}: an adapter that was never trained?")
+    return Patch(tensors, provenance=provenance(base, config, _changes(base, tensors)))
+
+
+def _changes(base: Base, tensors: dict[str, Tensor]) -> list[Change]:
+    """What was changed, a line for each tensor; one that several parts share stands under the first."""
+    sites = {site.name: site for site in reversed(base.anatomy.sites)}
+    out = []
+    for name, tensor in tensors.items():
+        site = sites.get(name)
+        part, layer = (site.part, site.layer) if site else ("other", None)
+        out.append(Change(name, part, layer, tensor.numel(), "adapter"))
+    return out
+
+
+def _folder(config: AdapterVariant) -> Path:
+    """Where the adapter lies; one of the hub is fetched, its safetensors and its config alone."""
+    if not config.path:
+        raise ValueError("no adapter: set variant.path=FOLDER|HUB_ID")
+    folder = Path(config.path).expanduser()
+    if not folder.is_dir():
+        if config.path.count("/") != 1 or config.path.startswith((".", "/", "~")):
+            raise ValueError(f"{config.path} is no folder, and no hub id (owner/name)")
+        from huggingface_hub import snapshot_download
+
+        try:
+            fetched = snapshot_download(config.path, revision=config.revision, allow_patterns=list(_FILES))
+        except Exception as error:  # offline, gated, unknown: the hub has many errors, and each says what it is
+            raise ValueError(f"adapter {config.path} could not be fetched: {error}") from error
+        folder = Path(fetched)
+    if missing := [name for name in _FILES if not (folder / name).is_file()]:
+        raise ValueError(
+            f"{folder} holds no {' and no '.join(missing)}; weights are read as safetensors only "
+            "(model.save_pretrained writes them)"
+        )
+    return folder
