@@ -126,6 +126,42 @@ class SFTConfig:
 
 
 @dataclass
+class RLConfig:
+    """REINFORCE with a penalty on the distance to the base; the defaults are those of Transformer-Squared's paper.
+
+    Attributes:
+        learning_rate: of Adam; the peak of the schedule.
+        schedule: ``cosine`` to 0, or ``constant`` (the released code).
+        clip: largest norm of the gradient.
+        batch_size: prompts that a step learns from.
+        device_batch_size: prompts that the device holds at a time; null for all of ``batch_size``.
+        steps: steps.
+        kl: weight of the penalty.
+        kl_direction: ``new_base`` is KL(new || base), as the paper writes; ``base_new`` is KL(base || new), as its
+            released code computes.
+        temperature: of the answers that are learned from; 0 takes the likeliest tokens (the released code).
+        max_tokens: tokens of an answer.
+        evaluate_every: steps between looks at the validation questions.
+        patience: looks without a better score after which training ends; null for none.
+        seed: order of the questions, and the answers.
+    """
+
+    learning_rate: float = 2e-3
+    schedule: str = "cosine"
+    clip: float = 1e-3
+    batch_size: int = 256
+    device_batch_size: int | None = None
+    steps: int = 200
+    kl: float = 0.1
+    kl_direction: str = "new_base"
+    temperature: float = 1.0
+    max_tokens: int = 256
+    evaluate_every: int = 10
+    patience: int | None = None
+    seed: int = 42
+
+
+@dataclass
 class FreezeVariant:
     """Fine-tuning of chosen parts, the rest frozen (Stethoscope for Networks, section 2.3).
 

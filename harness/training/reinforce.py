@@ -1,0 +1,247 @@
+"""REINFORCE (Williams 1992) with a penalty on the distance to the base, without a baseline.
+
+Transformer-Squared (Sun, Cetin & Tang, ICLR 2025), section 3.2: J = E[r log pi(y|x)] - kl D(pi, base), r = 1 for a
+right answer and -1 for a wrong one. TRL's trainers subtract a baseline from the reward and estimate the penalty from the
+drawn tokens; this objective has no baseline, and its penalty is over the whole vocabulary, in either direction.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import PreTrainedModel
+
+from harness.config.variants import RLConfig
+
+logger = logging.getLogger(__name__)
+SCHEDULES = ("cosine", "constant")
+DIRECTIONS = ("new_base", "base_new")
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and what its answers are worth.
+
+    Attributes:
+        prompt: token ids.
+        name: what names it; seeds its answers.
+        grade: 1 for a right answer, -1 for a wrong one.
+    """
+
+    prompt: tuple[int, ...]
+    name: str
+    grade: Callable[[Sequence[int]], float]
+
+
+@dataclass(frozen=True)
+class Reinforced:
+    """The best parameters of a training.
+
+    Attributes:
+        values: name -> the parameter at the best look.
+        best_step: step of that look; 0 is before the first step.
+        best_score: mean grade of the validation questions there.
+        first_score: the same before training.
+        steps: steps that were made.
+        rewards: mean reward of each step.
+        penalties: mean penalty of each step, in nats an answer.
+        scores: step -> mean grade of the validation questions.
+    """
+
+    values: dict[str, Tensor]
+    best_step: int
+    best_score: float
+    first_score: float
+    steps: int
+    rewards: tuple[float, ...]
+    penalties: tuple[float, ...]
+    scores: dict[int, float]
+
+
+Answers = Callable[[Sequence[Question], float, int], list[list[int]]]
+
+
+def reinforce(
+    model: PreTrainedModel,
+    answer: Answers,
+    questions: Sequence[Question],
+    held_back: Sequence[Question],
+    parameters: Mapping[str, nn.Parameter],
+    as_base: Callable[[], AbstractContextManager[object]],
+    config: RLConfig,
+) -> Reinforced:
+    """Trains some parameters of a model in place, and leaves the best ones in it.
+
+    Args:
+        model: the model, its trained parameters in it.
+        answer: (questions, temperature, seed) -> the tokens of an answer to each, under the model as it is.
+        questions: what is learned from.
+        held_back: what decides which step was the best; none of ``questions``.
+        parameters: what is trained; everything else is frozen.
+        as_base: context in which the model is the base, for the penalty.
+        config: how.
+
+    Raises:
+        ValueError: if the settings or the questions cannot work.
+        RuntimeError: if a gradient is not finite, or a trained parameter never moved.
+    """
+    _check(config, questions, held_back, parameters)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(parameter is p for p in parameters.values()) or name in parameters)
+    start = {name: p.detach().clone() for name, p in parameters.items()}
+    optimizer = torch.optim.Adam(parameters.values(), lr=config.learning_rate)
+    draw = _batches(len(questions), config)
+    scores = {0: _score(answer, held_back, config)}
+    best, kept, misses = 0, start, 0
+    rewards, penalties = [], []
+    with tqdm(total=config.steps, unit="step", desc="reinforcing", leave=False, disable=None) as bar:
+        for step in range(1, config.steps + 1):
+            batch = [questions[i] for i in next(draw)]
+            reward, penalty = _step(model, answer, batch, parameters, as_base, optimizer, config, step)
+            rewards.append(reward)
+            penalties.append(penalty)
+            bar.set_postfix_str(f"reward {reward:+.3f}, best {scores[best]:+.3f} at {best}")
+            bar.update()
+            if step % config.evaluate_every and step != config.steps:
+                continue
+            scores[step] = _score(answer, held_back, config)
+            logger.info("step %d: reward %.3f, validation %.3f", step, reward, scores[step])
+            if scores[step] > scores[best]:
+                best, misses = step, 0
+                kept = {name: p.detach().clone() for name, p in parameters.items()}
+            else:
+                misses += 1
+            if config.patience is not None and misses >= config.patience:
+                break
+    if all(p.detach().equal(start[name]) for name, p in parameters.items()):
+        raise RuntimeError("training moved nothing: is the learning rate, or the clip of the gradient, too small?")
+    for name, parameter in parameters.items():
+        parameter.data.copy_(kept[name])
+    made = len(rewards)
+    return Reinforced(kept, best, scores[best], scores[0], made, tuple(rewards), tuple(penalties), scores)
+
+
+def _check(
+    config: RLConfig,
+    questions: Sequence[Question],
+    held_back: Sequence[Question],
+    parameters: Mapping[str, nn.Parameter],
+) -> None:
+    for name, known in (("schedule", SCHEDULES), ("kl_direction", DIRECTIONS)):
+        if getattr(config, name) not in known:
+            raise ValueError(f"train: {name} {getattr(config, name)!r}: expected {' or '.join(known)}")
+    for name in ("learning_rate", "clip", "batch_size", "steps", "max_tokens", "evaluate_every"):
+        if getattr(config, name) <= 0:
+            raise ValueError(f"train: {name} {getattr(config, name)} is too small")
+    if config.kl < 0 or config.temperature < 0:
+        raise ValueError(f"train: kl {config.kl} and temperature {config.temperature} cannot be negative")
+    if not parameters:
+        raise ValueError("train: no parameters")
+    if len(questions) < config.batch_size or not held_back:
+        raise ValueError(
+            f"train: {len(questions)} questions to learn from and {len(held_back)} held back; a step takes "
+            f"{config.batch_size}, and at least one must be held back"
+        )
+    if shared := {q.prompt for q in questions} & {q.prompt for q in held_back}:
+        raise ValueError(f"train: {len(shared)} questions are both learned from and held back")
+
+
+def _batches(count: int, config: RLConfig) -> Iterator[list[int]]:
+    """Batches without replacement; what is left of a round comes into the next."""
+    rng = random.Random(config.seed)
+    left: list[int] = []
+    while True:
+        while len(left) < config.batch_size:
+            left += rng.sample(range(count), count)
+        yield left[: config.batch_size]
+        left = left[config.batch_size :]
+
+
+def _score(answer: Answers, questions: Sequence[Question], config: RLConfig) -> float:
+    """Mean grade of the likeliest answers."""
+    answers = answer(questions, 0.0, 0)
+    return sum(q.grade(a) for q, a in zip(questions, answers, strict=True)) / len(questions)
+
+
+def _step(
+    model: PreTrainedModel,
+    answer: Answers,
+    batch: Sequence[Question],
+    parameters: Mapping[str, nn.Parameter],
+    as_base: Callable[[], AbstractContextManager[object]],
+    optimizer: torch.optim.Optimizer,
+    config: RLConfig,
+    step: int,
+) -> tuple[float, float]:
+    """One update; returns the mean reward and the mean penalty."""
+    answers = answer(batch, config.temperature, config.seed + step)
+    rewards = [q.grade(a) for q, a in zip(batch, answers, strict=True)]
+    held = config.device_batch_size or len(batch)
+    optimizer.zero_grad(set_to_none=True)
+    penalty = 0.0
+    for i in range(0, len(batch), held):
+        prompts = [q.prompt for q in batch[i : i + held]]
+        loss, part = objective(model, prompts, answers[i : i + held], rewards[i : i + held], as_base, config)
+        (loss / len(batch)).backward()
+        penalty += part
+    norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
+    if not math.isfinite(float(norm)):
+        raise RuntimeError(f"step {step}: the gradient is not finite")
+    share = (step - 1) / config.steps
+    rate = 0.5 * (1 + math.cos(math.pi * share)) if config.schedule == "cosine" else 1.0
+    for group in optimizer.param_groups:
+        group["lr"] = config.learning_rate * rate
+    optimizer.step()
+    return sum(rewards) / len(rewards), penalty / len(batch)
+
+
+def objective(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    rewards: Sequence[float],
+    as_base: Callable[[], AbstractContextManager[object]],
+    config: RLConfig,
+) -> tuple[Tensor, float]:
+    """What is minimised, summed over the rows: -r log pi(y|x) + kl D.
+
+    Returns:
+        The sum with its gradient, and the summed penalty D, in nats.
+    """
+    device = model.device
+    lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
+    ids_RT = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
+    learned_RT = torch.zeros(len(prompts), max(lengths), dtype=torch.bool)
+    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+        ids_RT[row, : lengths[row]] = torch.tensor([*prompt, *answer])
+        learned_RT[row, len(prompt) : lengths[row]] = True
+    present_RT = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
+    ids_RT, learned_RT, present_RT = ids_RT.to(device), learned_RT.to(device), present_RT.to(device)
+    told_RT = learned_RT[:, 1:]
+    logs_NV = _log_probabilities(model, ids_RT, present_RT, told_RT)
+    chosen_N = logs_NV.gather(1, ids_RT[:, 1:][told_RT][:, None])[:, 0]
+    rows_N = told_RT.nonzero()[:, 0]
+    reward_R = torch.tensor(rewards, device=device, dtype=chosen_N.dtype)
+    loss = -(reward_R[rows_N] * chosen_N).sum()
+    if not config.kl:
+        return loss, 0.0
+    with torch.no_grad(), as_base():
+        base_NV = _log_probabilities(model, ids_RT, present_RT, told_RT)
+    one, two = (logs_NV, base_NV) if config.kl_direction == "new_base" else (base_NV, logs_NV)
+    distance = (one.exp() * (one - two)).sum()
+    return loss + config.kl * distance, float(distance.detach())
+
+
+def _log_probabilities(model: PreTrainedModel, ids_RT: Tensor, present_RT: Tensor, told_RT: Tensor) -> Tensor:
+    """Log-probabilities of the whole vocabulary where an answer's token comes next: [N, V], fp32 or better."""
+    logits_RTV = model(input_ids=ids_RT, attention_mask=present_RT.long(), use_cache=False).logits
+    kept_NV = logits_RTV[:, :-1][told_RT]
+    return kept_NV.to(torch.promote_types(kept_NV.dtype, torch.float32)).log_softmax(-1)
