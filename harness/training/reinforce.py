@@ -1,8 +1,8 @@
 """REINFORCE (Williams 1992) with a penalty on the distance to the base, without a baseline.
 
 Transformer-Squared (Sun, Cetin & Tang, ICLR 2025), section 3.2: J = E[r log pi(y|x)] - kl D(pi, base), r = 1 for a
-right answer and -1 for a wrong one. TRL's trainers subtract a baseline from the reward and estimate the penalty from the
-drawn tokens; this objective has no baseline, and its penalty is over the whole vocabulary, in either direction.
+right answer and -1 for a wrong one. TRL's trainers subtract a baseline from the reward and estimate the penalty from
+the drawn tokens; this objective has no baseline, and its penalty is over the whole vocabulary, in either direction.
 """
 
 from __future__ import annotations
