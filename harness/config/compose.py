@@ -194,7 +194,7 @@ def compose_variant(
         name: a file of ``conf/variant/``.
         donor: the model's own donor, which a config reads as ``${model.donor}``.
         settings: keys to replace; those the variant lacks are left out.
-        of_model: the model's own settings for variants, which ``settings`` replace.
+        of_model: method -> the model's own settings for its variants, which ``settings`` replace.
 
     Returns:
         The variant and the settings that it took.
@@ -207,12 +207,21 @@ def compose_variant(
         raise ValueError(f"conf/variant/{name}.yaml: {unknown('method', str(method), sorted(VARIANTS))}")
     kind = VARIANTS[method]
     keys = {f.name for f in fields(kind)} - {"method"}
-    own, taken = ({k: v for k, v in given.items() if k in keys} for given in (of_model or {}, settings))
+    own, taken = ({k: v for k, v in given.items() if k in keys} for given in (_own(of_model, method), settings))
     config: Any = typed(kind, OmegaConf.merge(content, own, taken), f"variant {name}")
     if method == "composed":
         config.steps = [_step(step, donor, of_model) for step in config.steps]
     extra = ",".join(f"{k}={short(v)}" for k, v in sorted(taken.items()))
     return VariantSpec(f"{name}({extra})" if extra else name, method, config), set(taken)
+
+
+def _own(of_model: Mapping[str, Any] | None, method: str) -> Mapping[str, Any]:
+    """A model's settings for the variants of one method."""
+    if wrong := sorted(set(of_model or {}) - set(VARIANTS)):
+        raise ValueError(
+            f"variant.{wrong[0]} in the model's config: a method is expected there: {', '.join(sorted(VARIANTS))}"
+        )
+    return (of_model or {}).get(method) or {}
 
 
 def _step(step: Any, donor: str | None, of_model: Mapping[str, Any] | None) -> VariantSpec:

@@ -203,7 +203,7 @@ class ModelConfig:
         revision: hub revision.
         donor: name, path or hub id of the model that ``merge`` variants take from.
         suite: suite that is run when no task is named.
-        variant: settings of this model's variants, as a run's ``variant``, which replaces them.
+        variant: method -> settings of this model's variants of it; a run's ``variant`` replaces them.
     """
 
     path: str = MISSING

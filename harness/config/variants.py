@@ -196,6 +196,36 @@ class CheckpointVariant:
 
 
 @dataclass
+class SvfVariant:
+    """Singular values scaled by trained vectors z (Transformer-Squared, section 3).
+
+    Attributes:
+        parts: parts or groups of parts whose weights are adapted.
+        layers: as in merge.
+        form: ``plain`` multiplies by z; ``conserving`` is that of the released code (`harness.svf.SvfConfig`).
+        init: z (or, in the conserving form, p) at the start.
+        init_std: standard deviation of a normal draw around it, with the seed of ``train``.
+        task: task on whose training documents z is trained, by the task's own grader.
+        task_settings: settings of that task.
+        questions: training documents, from the first; null for all.
+        held_back: how many of them are held back, at random, to choose the best step.
+        train: how.
+    """
+
+    method: str = "svf"
+    parts: list[str] = field(default_factory=lambda: ["mlp"])
+    layers: Any = None
+    form: str = "plain"
+    init: float = 1.0
+    init_std: float = 0.0
+    task: str | None = None
+    task_settings: dict[str, Any] = field(default_factory=dict)
+    questions: int | None = None
+    held_back: int = 128
+    train: RLConfig = field(default_factory=RLConfig)
+
+
+@dataclass
 class AdapterVariant:
     """A trained adapter of PEFT, merged.
 
@@ -226,4 +256,5 @@ VARIANTS: dict[str, type] = {
     "composed": ComposedVariant,
     "freeze": FreezeVariant,
     "adapter": AdapterVariant,
+    "svf": SvfVariant,
 }

@@ -6,14 +6,17 @@ import gc
 import json
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from filelock import FileLock
 from transformers import PreTrainedModel
 
+from harness.config.compose import compose_task
 from harness.config.schema import RuntimeConfig
 from harness.engine import Plans
 from harness.evaluation.cells import CellResult, file_name
@@ -29,6 +32,7 @@ from harness.models import Base, ModelRef, load_base, load_model
 from harness.patch import Patch, export
 from harness.sandbox import Limits, Sandbox, open_sandbox
 from harness.tasks.load import LoadedTask, load_task
+from harness.tasks.questions import TaskQuestion, training_questions
 from harness.variants import Context, build, plan_text
 
 logger = logging.getLogger(__name__)
@@ -196,7 +200,16 @@ class Bench:
         return target
 
     def _context(self) -> Context:
-        return Context(self._load_donor, source_of(self.grid.run), self.store.folder / "patches")
+        patches = self.store.folder / "patches"
+        return Context(self._load_donor, source_of(self.grid.run), patches, self._questions)
+
+    def _questions(self, name: str, settings: Mapping[str, Any], limit: int | None) -> list[TaskQuestion]:
+        """A task's training documents; programs in answers run in the sandbox."""
+        config, taken = compose_task(name, settings)
+        if unknown := sorted(set(settings) - taken):
+            raise ValueError(f"task {name} has no setting {', '.join(unknown)}")
+        sandbox = self._sandbox(False) if config.scorer == "code" else None
+        return training_questions(load_task(name, config, source_of(self.grid.run), sandbox), limit)
 
     def _load_donor(self, name: str) -> PreTrainedModel:
         ref = model_ref(name, self.grid.run)[0]
@@ -215,9 +228,9 @@ class Bench:
 
     def _sandbox_of(self, planned: PlannedCell) -> Sandbox | None:
         """Where the task's programs run, if it has any."""
-        if planned.task.scorer != "code":
-            return None
-        trusted = planned.trusted
+        return self._sandbox(planned.trusted) if planned.task.scorer == "code" else None
+
+    def _sandbox(self, trusted: bool) -> Sandbox:
         if trusted not in self._sandboxes:
             self._sandboxes[trusted] = open_sandbox(self.grid.run.sandbox.kind, self._limits(), trusted)
         return self._sandboxes[trusted]

@@ -8,7 +8,7 @@ from harness.config.compose import VariantSpec
 from harness.config.variants import BaseVariant
 from harness.models import Base
 from harness.patch import Patch
-from harness.variants import adapter, checkpoint, composed, destroy, freeze, merge
+from harness.variants import adapter, checkpoint, composed, destroy, freeze, merge, svf
 from harness.variants.context import Context, Donor, provenance
 from harness.variants.plan import plan_text
 
@@ -27,6 +27,7 @@ METHODS: dict[str, Callable[..., Patch]] = {
     "checkpoint": checkpoint.build,
     "freeze": freeze.build,
     "adapter": adapter.build,
+    "svf": svf.build,
     "composed": lambda base, config, context: composed.build(base, config, context, build),
 }
 

@@ -21,37 +21,46 @@ def build(base: Base, config: AdapterVariant, context: Context) -> Patch:
     Raises:
         ValueError: if there is no adapter there, it does not fit the base, or it changes nothing.
     """
+    folder = _folder(config)
+    tensors = merged(base, folder)
+    if not tensors:
+        raise ValueError(f"{folder} changes no tensor of {base.name}: an adapter that was never trained?")
+    return Patch(tensors, provenance=provenance(base, config, changes_of(base, tensors)))
+
+
+def merged(base: Base, folder: Path) -> dict[str, Tensor]:
+    """The tensors of a base that an adapter changes, as it leaves them.
+
+    Raises:
+        ValueError: if it does not fit the base.
+    """
     try:
         from peft import PeftModel
     except ImportError as error:
         raise ValueError("adapters need peft: pip install variant-harness[train]") from error
     import harness.svf  # noqa: F401 - makes svf known to PEFT
 
-    folder = _folder(config)
     try:
         adapted = PeftModel.from_pretrained(copy.deepcopy(base.model), str(folder))
-        merged = adapted.merge_and_unload(safe_merge=True)
+        whole = adapted.merge_and_unload(safe_merge=True)
     except (RuntimeError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{folder} holds no adapter that fits {base.name}: {error}") from error
     before = dict(base.model.named_parameters())
-    after = dict(merged.named_parameters())
+    after = dict(whole.named_parameters())
     if set(before) != set(after):
         odd = sorted(set(before) ^ set(after))
         raise ValueError(f"{folder}: merged, the model has other tensors than {base.name}: {', '.join(odd[:5])}")
-    tensors = {n: t.detach() for n, t in after.items() if not t.equal(before[n])}
-    if not tensors:
-        raise ValueError(f"{folder} changes no tensor of {base.name}: an adapter that was never trained?")
-    return Patch(tensors, provenance=provenance(base, config, _changes(base, tensors)))
+    return {n: t.detach() for n, t in after.items() if not t.equal(before[n])}
 
 
-def _changes(base: Base, tensors: dict[str, Tensor]) -> list[Change]:
+def changes_of(base: Base, tensors: dict[str, Tensor], source: str = "adapter") -> list[Change]:
     """What was changed, a line for each tensor; one that several parts share stands under the first."""
     sites = {site.name: site for site in reversed(base.anatomy.sites)}
     out = []
     for name, tensor in tensors.items():
         site = sites.get(name)
         part, layer = (site.part, site.layer) if site else ("other", None)
-        out.append(Change(name, part, layer, tensor.numel(), "adapter"))
+        out.append(Change(name, part, layer, tensor.numel(), source))
     return out
 
 

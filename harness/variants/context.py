@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from filelock import FileLock
 from transformers import PreTrainedModel
@@ -34,6 +35,25 @@ class Donor:
     fingerprint: str
 
 
+class GradedQuestion(Protocol):
+    """A training document of a task, as methods need it."""
+
+    @property
+    def prompt(self) -> str:
+        """As the task asks it."""
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Generation settings."""
+
+    @property
+    def name(self) -> str:
+        """What names it."""
+
+    def grade(self, text: str) -> float:
+        """1 for a right answer, -1 for a wrong one."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Access to donors, data, and patches that were trained before.
@@ -42,11 +62,13 @@ class Context:
         load: loads a model by name, folder or hub id, with the base's dtype, on the CPU.
         data: where training texts are read from.
         patches: folder in which trained patches are kept; None keeps none.
+        questions: (task, its settings, limit) -> its training documents as graded questions.
     """
 
     load: Callable[[str], PreTrainedModel]
     data: DataSource = field(default_factory=DataSource)
     patches: Path | None = None
+    questions: Callable[[str, Mapping[str, Any], int | None], Sequence[GradedQuestion]] | None = None
 
     def once(self, name: str, key: Mapping[str, Any], make: Callable[[], Patch]) -> Patch:
         """A patch that takes long to make: taken from the folder if it was made before, else made and kept.
@@ -70,6 +92,26 @@ class Context:
             patch = make()
             patch.save(folder)
         return patch
+
+    def folder_once(self, name: str, key: Mapping[str, Any], make: Callable[[Path], None]) -> Path:
+        """A folder of files that takes long to make, as in `once`; it appears whole or not at all.
+
+        Raises:
+            ValueError: if there is no folder to keep it in.
+        """
+        if self.patches is None:
+            raise ValueError(f"{name}: no folder to keep what is trained in")
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+        folder = self.patches / f"{name}-{digest[:20]}"
+        self.patches.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.patches / f".{folder.name}.lock"):
+            if folder.is_dir():
+                logger.info("%s: made before, read from %s", name, folder)
+            else:
+                with tempfile.TemporaryDirectory(dir=self.patches, prefix=f".{folder.name}-") as work:
+                    make(Path(work) / "whole")
+                    (Path(work) / "whole").rename(folder)
+        return folder
 
     def donor(self, base: Base, name: str | None) -> Donor:
         """Loads a donor and checks that it has the base's architecture.

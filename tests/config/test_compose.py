@@ -107,7 +107,7 @@ def test_mistyped_key_in_a_users_variant_is_found(tmp_path, monkeypatch):
 
 
 def test_settings_of_a_model_stand_between_the_variants_own_and_the_runs():
-    of_model = {"train": {"learning_rate": 0.5, "epochs": 2}, "layers": "0:1"}
+    of_model = {"freeze": {"train": {"learning_rate": 0.5, "epochs": 2}, "layers": "0:1"}, "svf": {"held_back": 3}}
     spec, taken = c.compose_variant("freeze_f1", None, {"train": {"epochs": 3}}, of_model)
     assert (spec.config.train.learning_rate, spec.config.train.epochs) == (0.5, 3)
     assert spec.config.train.weight_decay == 1e-4
