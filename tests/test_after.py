@@ -131,6 +131,7 @@ def test_a_task_that_cannot_be_judged_is_said_and_the_others_are_judged(tmp_path
     assert judged(tmp_path).variants["base"].documents
 
 
+@pytest.mark.slow
 def test_tasks_of_several_samples_are_refused(tmp_path):
     task = "lab_gsm8k_self_consistency"
     bench = bench_of(tmp_path, "base", f"tasks=[{task}]", f"levels.tasks=[{task}]", "limit=8")
@@ -143,6 +144,7 @@ def test_a_missing_base_is_said(tmp_path):
     assert "base, whose answers set the thresholds, has no stored cell" in problem
 
 
+@pytest.mark.slow
 def test_answers_to_other_tasks_are_language_and_keys_of_services_are_not_stored(tmp_path):
     own = ["tasks=[lab_gsm8k,lab_math]", "levels.tasks=[lab_gsm8k,lab_math]", "levels.judge_args={api_key: hush}"]
     assert after_cells(bench_of(tmp_path, "base", *own), lambda _: None) == []
@@ -182,6 +184,7 @@ def test_damaged_levels_are_named_and_nothing_else_is_lost(judged_once, broken):
         path.write_text(content)
 
 
+@pytest.mark.slow
 def test_a_judge_model_of_lm_evals_reads_in_place_of_the_rule(tmp_path):
     """The lab's model knows no roman numerals: nothing gets a level by it, and that is said."""
     from harness.config.paths import LAB_WEIGHTS

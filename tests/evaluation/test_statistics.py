@@ -104,6 +104,7 @@ def test_few_clusters_resolve_less():
     assert c.resolvable > 1.2 * (c.difference.high - c.difference.low) / 2
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holm_against_statsmodels(ps):
     multitest = pytest.importorskip("statsmodels.stats.multitest")

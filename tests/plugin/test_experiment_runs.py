@@ -27,6 +27,7 @@ def test_workers_run_an_experiment_and_its_levels(tmp_path):
     assert "experiment.md" in done.stdout
 
 
+@pytest.mark.slow
 def test_levels_that_cannot_be_judged_fail_the_session(tmp_path):
     done = pytest_run(
         tmp_path, "--tasks", "lab_arc", "--limit", "4", "--set", "levels.tasks=[lab_arc]", "--set", "runtime.device=cpu"
@@ -45,6 +46,7 @@ def test_the_delta_suite_writes_its_table(tmp_path):
     assert "no table" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_delta_suite_says_what_it_cannot_compare(tmp_path):
     done = pytest_run(
         tmp_path, "--set", "delta={other: nowhere}", "--model", "lab", "--tasks", "lab_arc", "--limit", "2"
@@ -55,6 +57,7 @@ def test_the_delta_suite_says_what_it_cannot_compare(tmp_path):
     assert "Traceback" not in done.stdout
 
 
+@pytest.mark.slow
 def test_harness_runs_the_same_experiment(tmp_path):
     done = main(tmp_path, "experiment=sfn_destroy", "model=lab", "variants=[base,v_zeroed,oproj_zeroed]", *PART)
     assert done.returncode == 0, done.stderr + done.stdout

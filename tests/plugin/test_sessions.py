@@ -67,6 +67,7 @@ def test_workers_give_the_same_outcomes_and_keep_their_logs(finished, tmp_path):
     assert cell["settings"]["command"].endswith("-n 2")
 
 
+@pytest.mark.slow
 def test_changed_settings_run_again_and_keep_the_old(finished, tmp_path):
     pytest_run(tmp_path, "--tasks", "ioi", "--limit", "4", "--results", "r")
     done = pytest_run(tmp_path, "--tasks", "ioi", "--limit", "5", "--results", "r")
@@ -98,7 +99,7 @@ def test_collect_only_and_k_load_no_model(tmp_path):
         (("--set", "data=mirror", "--set", "data.root=/nowhere"), "data.root '/nowhere' is not a folder"),
     ],
 )
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize("workers", [(), pytest.param(("-n", "2"), marks=pytest.mark.slow)])
 def test_mistakes_fail_at_collection(tmp_path, arguments, text, workers):
     done = pytest_run(tmp_path, *arguments, *workers)
     assert done.returncode == 4
@@ -136,6 +137,7 @@ def test_data_errors_fail_the_case_in_one_line(tmp_path):
     assert not list((tmp_path / "r" / "cells").rglob("*.json*"))
 
 
+@pytest.mark.slow
 def test_a_task_needs_only_its_yaml_and_a_suite_three_lines(tmp_path):
     (tmp_path / "conf" / "task").mkdir(parents=True)
     (tmp_path / "conf" / "task" / "my_ioi.yaml").write_text(
@@ -157,6 +159,7 @@ def test_a_task_needs_only_its_yaml_and_a_suite_three_lines(tmp_path):
     assert "stored" in done.stdout
 
 
+@pytest.mark.slow
 def test_interrupted_run_goes_on_to_the_table_of_an_uninterrupted_one(tmp_path):
     """Ctrl-C in the middle of a cell that takes seconds; then the same command again."""
     tasks = ["--tasks", "ioi,lab_gsm8k", "--limit", "100", "--set", "runtime.device=cpu"]
