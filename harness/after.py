@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.config.compose import names_of
 from harness.config.schema import RunConfig
 from harness.config.typed import typed
 from harness.evaluation.bench import Bench
@@ -71,8 +70,3 @@ def delta_of(run: RunConfig, model: str, progress: bool = True) -> str:
     result = measure(config, progress)
     paths = write(result, config)
     return f"{len(result.rows)} tensors of {result.base} and {result.other} compared, written: {paths[0]}"
-
-
-def deltas_of(run: RunConfig) -> list[str]:
-    """The models of which a run wants the comparison."""
-    return names_of(run.model) if run.delta is not None else []

@@ -14,7 +14,7 @@ from harness.config.compose import compose_variant, names_of
 from harness.config.schema import LevelsConfig
 from harness.engine import ResidentLM, open_engine
 from harness.evaluation.bench import Bench
-from harness.evaluation.cells import CellResult
+from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.grid import PlannedCell, model_ref
 from harness.evaluation.judged import JudgedExample, JudgedTask, JudgedVariant, key_of, known_by
 from harness.evaluation.runner import engine_settings
@@ -67,7 +67,7 @@ class Judge:
         self._lm = self._open()
         self._requests = requests_of(bench, task.planned, self._lm)
         self._prompts = {key: request.args[0] for key, request in self._requests.items()}
-        self._base = self._answers(task.result)
+        self._base = self._answers(task.result, bench.store.outcomes(task.result.name))
 
     def learn(self, settings: Mapping[str, Any]) -> JudgedTask:
         """Thresholds from one half of the base's documents, the labelled set from the other.
@@ -112,10 +112,10 @@ class Judge:
 
     def variant(self, result: CellResult, thresholds: Mapping[str, float]) -> JudgedVariant:
         """Judges one variant's answers."""
-        answers = self._answers(result)
+        outcomes = self._bench.store.outcomes(result.name)
+        answers = self._answers(result, outcomes)
         asked = [(Asked(self._prompts[a.document], a.text), a.right) for a in answers]
         levels, features = self._levels(asked, Thresholds(**thresholds) if thresholds else None)
-        outcomes = self._bench.store.outcomes(result.name)
         read = zip(answers, features, strict=True) if features else ()
         return JudgedVariant(
             cell=known_by(result),
@@ -124,8 +124,7 @@ class Judge:
             features={a.document: [_number(f.fluency), _number(f.relevance), f.repetition] for a, f in read},
         )
 
-    def _answers(self, result: CellResult) -> list[Answer]:
-        outcomes = self._bench.store.outcomes(result.name)
+    def _answers(self, result: CellResult, outcomes: Sequence[Outcome]) -> list[Answer]:
         check_prompts(outcomes, self._prompts, result)
         return answers_of(result, outcomes)
 

@@ -27,7 +27,8 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
         lease = lease_for(run.runtime.device, run.runtime.gpus_per_worker or 1)
     else:
         lease = None
-    from harness.after import after_cells, delta_config, delta_of, deltas_of
+    from harness.after import after_cells, delta_config, delta_of
+    from harness.config.compose import deltas_of
     from harness.evaluation.bench import Bench, share_threads
     from harness.evaluation.grid import plan_grid
     from harness.evaluation.logs import log_to

@@ -129,6 +129,11 @@ def typed_run(config: DictConfig, overrides: Sequence[str]) -> RunConfig:
     return run
 
 
+def deltas_of(run: RunConfig) -> list[str]:
+    """The models whose differences from their donor a run wants."""
+    return names_of(run.model) if run.delta is not None else []
+
+
 def _same_model(one: str, other: str) -> bool:
     """Two names mean the same weights: ``lab`` is ``lab-base``."""
     return one == other or compose_model(one)[1].path == compose_model(other)[1].path

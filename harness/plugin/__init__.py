@@ -120,9 +120,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
     if "delta" in ours:
-        from harness.config.compose import names_of
+        from harness.config.compose import deltas_of
 
-        metafunc.parametrize("delta", names_of(grid.run.model) if grid.run.delta is not None else [], indirect=True)
+        metafunc.parametrize("delta", deltas_of(grid.run), indirect=True)
     if "cell" not in ours:
         return
     marker = metafunc.definition.get_closest_marker("task")

@@ -47,7 +47,8 @@ def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
 
         grid = plan_grid(run)
         if run.delta is not None:
-            from harness.after import delta_config, deltas_of
+            from harness.after import delta_config
+            from harness.config.compose import deltas_of
 
             for model in deltas_of(run):
                 delta_config(run, model)  # what is wrong with it is said before anything runs

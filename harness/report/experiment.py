@@ -9,7 +9,7 @@ from typing import Any
 from harness.config.compose import compose_model
 from harness.config.experiments import Published, PublishedRow
 from harness.evaluation.statistics import ALPHA
-from harness.report.levels import LevelRow, level_table, level_text, tokens_text
+from harness.report.levels import LevelRow, LevelTable, level_text, tokens_text
 from harness.report.markdown import MARKS, interval, line, p_value, percent, points
 from harness.report.published import Claimed, claims, kept
 from harness.report.table import Row, Table
@@ -24,7 +24,7 @@ _LEGEND = (
 )
 
 
-def experiment_page(table: Table) -> str | None:
+def experiment_page(table: Table, levels: LevelTable) -> str | None:
     """The page of published beside measured numbers, or None where no paper's were kept."""
     try:
         blocks = kept(table.folder)
@@ -33,7 +33,6 @@ def experiment_page(table: Table) -> str | None:
         return f"# Published and measured\n\n- ⚠ left out: {error}\n"
     if not blocks:
         return None
-    levels = level_table(table)
     parts = ["# Published and measured", "", _LEGEND, ""]
     for model in table.models:
         measured = _Measured(

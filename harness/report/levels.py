@@ -57,18 +57,6 @@ class LevelTable:
     tasks: tuple[tuple[JudgedTask, tuple[LevelRow, ...]], ...]
     notes: tuple[str, ...]
 
-    def row(self, model: str, task: str, variant: str) -> LevelRow | None:
-        """One row, if its answers were judged."""
-        return next(
-            (
-                row
-                for judged, rows in self.tasks
-                for row in rows
-                if (judged.model, judged.task, row.variant) == (model, task, variant)
-            ),
-            None,
-        )
-
 
 def level_table(table: Table) -> LevelTable:
     """The levels of a table's cells; those of answers that are no longer stored are left out and named."""
@@ -78,14 +66,13 @@ def level_table(table: Table) -> LevelTable:
     for task in found:
         shown = {row.variant: row.entries[task.task].result for row in table.rows if row.model == task.model
                  and task.task in row.entries}  # fmt: skip
-        base = next((r for r in shown.values() if r.name.variant == table.baseline), None)
         current = {v: r for v, r in shown.items() if v in task.variants and task.variants[v].cell == known_by(r)}
         if stale := [v for v in shown if v in task.variants and v not in current]:
             notes.append(
                 f"{task.model}, {task.task}: the levels of {', '.join(stale)} are of answers that were replaced since; "
                 "run with levels.tasks again"
             )
-        other = task.variants.get(table.baseline) if base is not None and table.baseline in current else None
+        other = task.variants[table.baseline] if table.baseline in current else None
         rows = [_row(task.variants[v], other if v != table.baseline else None, r, store) for v, r in current.items()]
         if rows:
             plain.append((task, rows))
@@ -132,9 +119,8 @@ def tokens_text(row: LevelRow) -> str:
     return f"{row.tokens.value:.1f} {interval(row.tokens, lambda v: f'{v:.1f}')}"
 
 
-def levels_page(table: Table) -> str | None:
+def levels_page(levels: LevelTable) -> str | None:
     """The Markdown page of a table's cells, or None if no answer of theirs was judged."""
-    levels = level_table(table)
     if not levels.tasks and not levels.notes:
         return None
     parts = ["# Levels of answers", "", _LEGEND, ""]

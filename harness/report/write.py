@@ -9,7 +9,7 @@ from tabulate import tabulate
 from harness.files import write_text
 from harness.report.experiment import experiment_page
 from harness.report.formats import to_csv, to_json, to_latex
-from harness.report.levels import levels_page
+from harness.report.levels import level_table, levels_page
 from harness.report.markdown import MARKS, one_line, percent, points, render
 from harness.report.table import Entry, Table
 
@@ -28,7 +28,8 @@ def write_pages(table: Table, out: Path | None = None) -> list[Path]:
         "table.json": to_json(table),
         "table.tex": to_latex(table),
     }
-    for name, page in (("levels.md", levels_page(table)), ("experiment.md", experiment_page(table))):
+    levels = level_table(table)
+    for name, page in (("levels.md", levels_page(levels)), ("experiment.md", experiment_page(table, levels))):
         if page is not None:
             pages[name] = page
     paths = []

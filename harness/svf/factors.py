@@ -97,10 +97,15 @@ def scaled(weight_MN: Tensor, found: Factor, z_R: Tensor) -> Tensor:
 
     Only the change is computed and added, so z = 1 gives the weight bit by bit.
     """
+    change_MN = change(weight_MN, found, z_R)
+    return (weight_MN.to(change_MN.dtype) + change_MN).to(weight_MN.dtype)
+
+
+def change(weight_MN: Tensor, found: Factor, z_R: Tensor) -> Tensor:
+    """W' - W, in that precision."""
     kind = torch.promote_types(torch.promote_types(z_R.dtype, found.q_RR.dtype), torch.float32)
     q, d, w = found.q_RR.to(kind), (z_R - 1).to(kind), weight_MN.to(kind)
-    change = (w @ q * d) @ q.T if found.tall else (q * d) @ (q.T @ w)
-    return (w + change).to(weight_MN.dtype)
+    return (w @ q * d) @ q.T if found.tall else (q * d) @ (q.T @ w)
 
 
 def _read(path: Path, weight_MN: Tensor) -> Factor:

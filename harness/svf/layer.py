@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from harness.svf.config import SvfConfig
-from harness.svf.factors import Factor, Factors, scaled
+from harness.svf.factors import Factor, Factors, change, scaled
 
 
 class SvfLayer(nn.Module, BaseTunerLayer):
@@ -93,18 +93,18 @@ class SvfLayer(nn.Module, BaseTunerLayer):
             return self.base_layer(x, *args, **kwargs)
         if self.merged:
             return self.base_layer(x, *args, **kwargs)
-        change = self._change(x)
-        if change is None:
+        by = self._change(x)
+        if by is None:
             return self.base_layer(x, *args, **kwargs)
         q = self.svf_q
         if self.tall:
             inner = self._cast_input_dtype(x, q.dtype)
-            moved = F.linear(F.linear(inner, q.T) * change.to(q.dtype), q)
+            moved = F.linear(F.linear(inner, q.T) * by.to(q.dtype), q)
             return self.base_layer((inner + moved).to(x.dtype), *args, **kwargs)
         out = self.base_layer(x, *args, **kwargs)
         bias = getattr(self.get_base_layer(), "bias", None)
         plain = out if bias is None else out - bias
-        return out + F.linear(F.linear(plain, q.T) * change.to(q.dtype), q).to(out.dtype)
+        return out + F.linear(F.linear(plain, q.T) * by.to(q.dtype), q).to(out.dtype)
 
     def _change(self, x: Tensor) -> Tensor | None:
         """Z - 1, broadcastable against the inner coordinates of x; None where nothing changes."""
@@ -118,12 +118,8 @@ class SvfLayer(nn.Module, BaseTunerLayer):
 
     def get_delta_weight(self, adapter_name: str) -> Tensor:
         """W' - W in the shape of the stored weight."""
-        weight = self._matrix()
-        kind = torch.promote_types(weight.dtype, torch.float32)
-        q, d = self.svf_q.to(kind), (self.z_of(adapter_name) - 1).to(kind)
-        w = weight.to(kind)
-        change = (w @ q * d) @ q.T if self.tall else (q * d) @ (q.T @ w)
-        return self._as_stored(change).to(self.get_base_layer().weight.dtype)
+        moved = change(self._matrix(), self._factor(), self.z_of(adapter_name))
+        return self._as_stored(moved).to(self.get_base_layer().weight.dtype)
 
     def supports_lora_conversion(self, adapter_name: str = "default") -> bool:
         """W' - W is a matrix like any other."""

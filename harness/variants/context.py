@@ -6,7 +6,8 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -82,12 +83,8 @@ class Context:
         """
         if self.patches is None:
             return make()
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-        folder = self.patches / f"{name}-{digest[:20]}"
-        self.patches.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.patches / f".{folder.name}.lock"):
+        with self._kept(self.patches, name, key) as folder:
             if folder.is_dir():
-                logger.info("%s: made before, read from %s", name, folder)
                 return Patch.load(folder)
             patch = make()
             patch.save(folder)
@@ -101,17 +98,24 @@ class Context:
         """
         if self.patches is None:
             raise ValueError(f"{name}: no folder to keep what is trained in")
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
-        folder = self.patches / f"{name}-{digest[:20]}"
-        self.patches.mkdir(parents=True, exist_ok=True)
-        with FileLock(self.patches / f".{folder.name}.lock"):
-            if folder.is_dir():
-                logger.info("%s: made before, read from %s", name, folder)
-            else:
+        with self._kept(self.patches, name, key) as folder:
+            if not folder.is_dir():
                 with tempfile.TemporaryDirectory(dir=self.patches, prefix=f".{folder.name}-") as work:
                     make(Path(work) / "whole")
                     (Path(work) / "whole").rename(folder)
         return folder
+
+    @staticmethod
+    @contextmanager
+    def _kept(patches: Path, name: str, key: Mapping[str, Any]) -> Iterator[Path]:
+        """Where something of a key is kept; others that want the same wait."""
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+        folder = patches / f"{name}-{digest[:20]}"
+        patches.mkdir(parents=True, exist_ok=True)
+        with FileLock(patches / f".{folder.name}.lock"):
+            if folder.is_dir():
+                logger.info("%s: made before, read from %s", name, folder)
+            yield folder
 
     def donor(self, base: Base, name: str | None) -> Donor:
         """Loads a donor and checks that it has the base's architecture.

@@ -22,9 +22,7 @@ from lm_eval.models.utils import postprocess_generated_text
 
 from harness.anatomy import Selector
 from harness.config.variants import RLConfig, SvfVariant
-from harness.engine import EngineSettings, TextRequest, open_engine
-from harness.engine.sampling import Sampling
-from harness.engine.tree_lm import TreeLM
+from harness.engine import EngineSettings, Sampling, TextRequest, TreeLM, open_engine
 from harness.files import write_text
 from harness.models import Base, tokenizer_digest
 from harness.patch import Patch
@@ -88,8 +86,7 @@ def _train(
         settings = SvfConfig(target_modules=modules, form=config.form, init=config.init, init_std=config.init_std)
         adapted = get_peft_model(copy.deepcopy(base.model), settings)
     inner = adapted.base_model.model.eval()
-    settings_of_engine = EngineSettings(seed=config.train.seed)
-    lm = open_engine(inner, base.tokenizer, "tree", settings_of_engine)
+    lm = open_engine(inner, base.tokenizer, "tree", EngineSettings(seed=config.train.seed))
     if not isinstance(lm, TreeLM):
         raise ValueError(f"svf: the engine cannot generate with {base.name}, so there is nothing to reinforce")
     asked = {q.name: q for q in questions}
