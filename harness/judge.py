@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from harness.answers import answers_of, check_prompts, requests_of
-from harness.config.compose import compose_variant, names_of
+from harness.config.compose import names_of
 from harness.config.schema import LevelsConfig
+from harness.config.specs import compose_variant
 from harness.engine import ResidentLM, open_engine
 from harness.evaluation.bench import Bench
 from harness.evaluation.cells import CellResult, Outcome

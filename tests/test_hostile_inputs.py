@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from harness.config.compose import compose_run, compose_task, compose_variant
+from harness.config.compose import compose_run, compose_task
+from harness.config.specs import compose_variant
 from harness.data import read_rows
 from harness.evaluation.cells import FORMAT, CellName
 from harness.evaluation.parts import PartStore, cut

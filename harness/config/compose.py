@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from harness.config.experiments import Published, settle_model
 from harness.config.paths import CONF, LAB_WEIGHTS, conf_folders, user_conf
 from harness.config.schema import GateConfig, ModelConfig, RunConfig, TaskConfig
 from harness.config.typed import typed
-from harness.config.variants import VARIANTS
 
 
 def register() -> None:
@@ -168,8 +167,12 @@ def _named_model(name: str, stamps: tuple[tuple[str, int], ...]) -> ModelConfig:
     return typed(ModelConfig, content, f"conf/models/{name}.yaml")
 
 
-def _entry(group: str, name: str, donor: str | None = None) -> dict[str, Any]:
-    """The keys and values of a variant or a task."""
+def entry(group: str, name: str, donor: str | None = None) -> dict[str, Any]:
+    """The keys and values of a variant or a task.
+
+    Raises:
+        ValueError: if its file holds something else.
+    """
     composed = _compose("catalogue", [f"+{group}={name}"])
     try:
         composed.model.donor = donor
@@ -181,80 +184,11 @@ def _entry(group: str, name: str, donor: str | None = None) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
-@dataclass(frozen=True)
-class VariantSpec:
-    """A variant's name in tables, its method and its checked config."""
-
-    label: str
-    method: str
-    config: Any
-
-
-def compose_variant(
-    name: str, donor: str | None, settings: Mapping[str, Any], of_model: Mapping[str, Any] | None = None
-) -> tuple[VariantSpec, set[str]]:
-    """A variant by name.
-
-    Args:
-        name: a file of ``conf/variant/``.
-        donor: the model's own donor, which a config reads as ``${model.donor}``.
-        settings: keys to replace; those the variant lacks are left out.
-        of_model: method -> the model's own settings for its variants, which ``settings`` replace.
-
-    Returns:
-        The variant and the settings that it took.
-    """
-    if name not in known("variant"):
-        raise unknown("variant", name, known("variant"))
-    content = _entry("variant", name, donor)
-    method = content.get("method")
-    if method not in VARIANTS:
-        raise ValueError(f"conf/variant/{name}.yaml: {unknown('method', str(method), sorted(VARIANTS))}")
-    kind = VARIANTS[method]
-    keys = {f.name for f in fields(kind)} - {"method"}
-    own, taken = ({k: v for k, v in given.items() if k in keys} for given in (_own(of_model, method), settings))
-    config: Any = typed(kind, OmegaConf.merge(content, own, taken), f"variant {name}")
-    if method == "composed":
-        config.steps = [_step(step, donor, of_model) for step in config.steps]
-    extra = ",".join(f"{k}={short(v)}" for k, v in sorted(taken.items()))
-    return VariantSpec(f"{name}({extra})" if extra else name, method, config), set(taken)
-
-
-def _own(of_model: Mapping[str, Any] | None, method: str) -> Mapping[str, Any]:
-    """A model's settings for the variants of one method."""
-    if wrong := sorted(set(of_model or {}) - set(VARIANTS)):
-        raise ValueError(
-            f"variant.{wrong[0]} in the model's config: a method is expected there: {', '.join(sorted(VARIANTS))}"
-        )
-    return (of_model or {}).get(method) or {}
-
-
-def _step(step: Any, donor: str | None, of_model: Mapping[str, Any] | None) -> VariantSpec:
-    """A step of a composed variant: a variant's name, or ``{variant: name, key: value, ...}``."""
-    if isinstance(step, str):
-        return compose_variant(step, donor, {}, of_model)[0]
-    settings = dict(step)
-    name = settings.pop("variant", None)
-    if name is None:
-        raise ValueError(f"a step of a composed variant needs 'variant': {step}")
-    spec, taken = compose_variant(name, donor, settings, of_model)
-    if taken != set(settings):
-        raise ValueError(f"step {name}: unknown keys {sorted(set(settings) - taken)}")
-    return spec
-
-
-def short(value: Any) -> str:
-    """A setting as it stands in a label."""
-    if isinstance(value, Mapping):
-        return "+".join(f"{key}:{short(v)}" for key, v in sorted(value.items()))
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def compose_task(name: str, settings: Mapping[str, Any]) -> tuple[TaskConfig, set[str]]:
     """A task by name, with the settings that it took."""
     if name not in known("task"):
         raise unknown("task or suite", name, [*known("task"), *known("suite")])
-    content = _entry("task", name)
+    content = entry("task", name)
     taken = {k: v for k, v in settings.items() if k in {f.name for f in fields(TaskConfig)}}
     return typed(TaskConfig, {**content, **taken}, f"task {name}"), set(taken)
 

@@ -6,6 +6,7 @@ from harness.engine.deadline import Deadline
 from harness.engine.generation import TextRequest
 from harness.engine.hf import ResidentLM
 from harness.engine.plans import Plans
+from harness.engine.routed import RoutedLM
 from harness.engine.sampling import Sampling
 from harness.engine.settings import EngineSettings
 from harness.engine.tree_lm import TreeLM
@@ -17,6 +18,7 @@ __all__ = [
     "EngineSettings",
     "Plans",
     "ResidentLM",
+    "RoutedLM",
     "Sampling",
     "TextRequest",
     "TreeLM",

@@ -6,33 +6,31 @@ import gc
 import json
 import logging
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock
 from transformers import PreTrainedModel
 
-from harness.config.compose import compose_task
 from harness.config.schema import RuntimeConfig
-from harness.engine import Plans
+from harness.engine import Plans, ResidentLM
 from harness.evaluation.cells import CellResult, file_name
 from harness.evaluation.claims import Claims
 from harness.evaluation.gates import GateVerdict, judge
 from harness.evaluation.grid import Grid, PlannedCell, model_ref, source_of
 from harness.evaluation.identity import Cell
 from harness.evaluation.journal import Journal
+from harness.evaluation.runner import stage_of
 from harness.evaluation.session import Session
 from harness.evaluation.store import Store
 from harness.evaluation.work import Work
 from harness.models import Base, ModelRef, load_base, load_model
 from harness.patch import Patch, export
 from harness.sandbox import Limits, Sandbox, open_sandbox
+from harness.tasks.documents import Documents
 from harness.tasks.load import LoadedTask, load_task
-from harness.tasks.questions import TaskQuestion, training_questions
 from harness.variants import Context, build, plan_text
 
 logger = logging.getLogger(__name__)
@@ -154,6 +152,8 @@ class Bench:
             command=self.command,
             position=self.grid.cells.index(planned),
             session=self.session.name,
+            load=Documents(source_of(self.grid.run), lambda: self._sandbox(False)).task,
+            stage=stage_of,
         )
 
     def base(self, ref: ModelRef) -> Base:
@@ -200,16 +200,26 @@ class Bench:
         return target
 
     def _context(self) -> Context:
-        patches = self.store.folder / "patches"
-        return Context(self._load_donor, source_of(self.grid.run), patches, self._questions)
+        assert self._base is not None
+        templated = self.grid.run.runtime.chat_template
+        chat = ResidentLM(self._base.model, self._base.tokenizer, 1).apply_chat_template if templated else None
+        documents = Documents(source_of(self.grid.run), lambda: self._sandbox(False), chat)
+        return Context(
+            load=self._load_donor,
+            data=source_of(self.grid.run),
+            patches=self.store.folder / "patches",
+            questions=documents.questions,
+            asked=documents.asked,
+            chat=chat,
+            base=self._load_other,
+        )
 
-    def _questions(self, name: str, settings: Mapping[str, Any], limit: int | None) -> list[TaskQuestion]:
-        """A task's training documents; programs in answers run in the sandbox."""
-        config, taken = compose_task(name, settings)
-        if unknown := sorted(set(settings) - taken):
-            raise ValueError(f"task {name} has no setting {', '.join(unknown)}")
-        sandbox = self._sandbox(False) if config.scorer == "code" else None
-        return training_questions(load_task(name, config, source_of(self.grid.run), sandbox), limit)
+    def _load_other(self, name: str) -> Base:
+        """Another base, beside the resident one."""
+        assert self._base is not None
+        ref = model_ref(name, self.grid.run)[0]
+        dtype = str(self._base.model.dtype).removeprefix("torch.")
+        return load_base(replace(ref, dtype=dtype, device=self._device(ref.device)))
 
     def _load_donor(self, name: str) -> PreTrainedModel:
         ref = model_ref(name, self.grid.run)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 FORMAT = 1  # 1: first version
@@ -38,11 +38,11 @@ _KINDS: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (
 
 def check_types(record: Any) -> None:
     """Raises a TypeError if a field that was read from a file is not of its kind."""
-    for field in fields(record):
-        kind = _KINDS.get(str(field.type).partition("[")[0])
-        value = getattr(record, field.name)
+    for one in fields(record):
+        kind = _KINDS.get(str(one.type).partition("[")[0])
+        value = getattr(record, one.name)
         if kind is not None and (not isinstance(value, kind) or isinstance(value, bool)):
-            raise TypeError(f"{field.name} is a {type(value).__name__}, expected {field.type}")
+            raise TypeError(f"{one.name} is a {type(value).__name__}, expected {one.type}")
     for name in ("metrics", "scores", "groups", "counts"):
         for key, value in getattr(record, name, {}).items():
             if not isinstance(value, (int, float)):
@@ -64,6 +64,7 @@ class Outcome:
         metrics: metric -> value.
         cluster: what documents it is alike to, or None.
         generated_tokens: tokens of the answer (0 for choices).
+        route: which patch it was asked under, for a variant that adapts.
     """
 
     subtask: str
@@ -76,6 +77,7 @@ class Outcome:
     metrics: dict[str, float]
     cluster: str | None
     generated_tokens: int
+    route: str | None = None
 
     @property
     def document(self) -> tuple[str, int, str, str]:
@@ -104,6 +106,7 @@ class CellResult:
         patch: provenance of the patch in short: method, touched and trained parameters, config.
         settings: what does not change outcomes but is good to know (batch size, device).
         outcomes: SHA-256 of the file of outcomes; empty in cells of earlier versions.
+        routing: of a variant that adapts: ``seconds`` of pass one, and what it found.
     """
 
     name: CellName
@@ -122,6 +125,7 @@ class CellResult:
     patch: dict[str, Any]
     settings: dict[str, Any]
     outcomes: str = ""
+    routing: dict[str, Any] = field(default_factory=dict)
 
     @property
     def problems(self) -> list[str]:

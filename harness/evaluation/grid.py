@@ -9,19 +9,10 @@ from pathlib import Path
 import torch
 
 from harness.anatomy import parse_parts
-from harness.config.compose import (
-    VariantSpec,
-    compose_model,
-    compose_task,
-    compose_variant,
-    expand_tasks,
-    known,
-    names_of,
-    short,
-    unknown,
-)
+from harness.config.compose import compose_model, compose_task, expand_tasks, known, names_of, unknown
 from harness.config.paths import LAB_WEIGHTS
 from harness.config.schema import GateConfig, ModelConfig, RunConfig, RuntimeConfig, TaskConfig
+from harness.config.specs import VariantSpec, compose_variant, inner_of, short
 from harness.config.variants import DESTROY_MODES
 from harness.data import DataSource
 from harness.engine import ENGINES
@@ -175,7 +166,7 @@ def _offers(cells: Sequence[PlannedCell]) -> str:
 
 
 def _check_variant(spec: VariantSpec, ref: ModelRef, run: RunConfig) -> None:
-    for step in [spec, *(getattr(spec.config, "steps", None) or [])]:
+    for step in inner_of(spec):
         for parts in [getattr(step.config, "parts", None), *(r.parts for r in getattr(step.config, "rules", ()))]:
             if parts:
                 parse_parts(parts)
@@ -198,8 +189,7 @@ def _check_variant(spec: VariantSpec, ref: ModelRef, run: RunConfig) -> None:
 
 def _donors(spec: VariantSpec, run: RunConfig) -> list[ModelRef]:
     """Models that a variant takes from; unknown names raise here, before anything runs."""
-    steps = [spec, *(getattr(spec.config, "steps", None) or [])]
-    named = [getattr(s.config, key) for s in steps for key in DONOR_KEYS if getattr(s.config, key, None)]
+    named = [getattr(s.config, key) for s in inner_of(spec) for key in DONOR_KEYS if getattr(s.config, key, None)]
     return [model_ref(name, run)[0] for name in named]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from harness.data import rows_digest
 from harness.engine import depends_on_batch, engine_of
 from harness.evaluation.cells import CellName, identity_digest
 from harness.models import Base, tokenizer_digest
-from harness.patch import Patch
+from harness.patch import Patch, Stage
 from harness.tasks.load import LoadedTask
 
 _LIBRARIES = ("variant-harness", "lm-eval", "torch", "transformers", "datasets", "math-verify")
@@ -39,6 +40,8 @@ class Cell:
         command: the command that asked for it, to be shown beside the result.
         position: its place in the grid, which orders the tables.
         session: which session runs it.
+        load: loads another task by name, for variants that look at its documents.
+        stage: what a router may use of the cell.
     """
 
     name: CellName
@@ -53,6 +56,8 @@ class Cell:
     command: str = ""
     position: int = 0
     session: str = ""
+    load: Callable[[str], LoadedTask] | None = None
+    stage: Callable[[Cell], Stage] | None = None
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -61,6 +66,10 @@ class Cell:
         with self.patch.applied(self.base.model) as model:
             backend = engine_of(model, self.engine, self.runtime.attn_implementation)
             by_batch = any(depends_on_batch(model, backend, _generation(task)) for task in tasks.values())
+        routed = {}
+        if self.patch.router is not None:
+            assert self.stage is not None, "a routed variant needs a stage"
+            routed = {"routing": self.patch.router.identity_on(self.stage(self))}
         return {
             "model": self.base.fingerprint,
             "patch": self.patch.digest,
@@ -86,6 +95,7 @@ class Cell:
             "backend": backend,
             "sandbox": self.sandbox if self.task.config.scorer == "code" else None,
             "versions": {name: version(name) for name in _LIBRARIES},
+            **routed,
         }
 
     @property

@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.evaluation.cells import Outcome, check_types
 from harness.files import atomic_write, write_text
@@ -43,12 +44,14 @@ class Share:
         outcomes: of its documents.
         counts: tokens, requests, what was clipped.
         seconds: wall-clock time.
+        routing: what pass one of a variant that adapts took and found.
     """
 
     part: Part
     outcomes: list[Outcome]
     counts: dict[str, int]
     seconds: float
+    routing: dict[str, Any] = field(default_factory=dict)
 
 
 def cut(documents: int, parts: int) -> list[Part]:
@@ -95,14 +98,14 @@ class PartStore:
             outcomes = [Outcome(**json.loads(line)) for line in lines]
             for outcome in outcomes:
                 check_types(outcome)
-            return Share(part, outcomes, dict(content["counts"]), float(content["seconds"]))
+            return Share(part, outcomes, dict(content["counts"]), float(content["seconds"]), content.get("routing", {}))
         except (ValueError, KeyError, TypeError, RecursionError):
             return None
 
     def put(self, share: Share) -> None:
         """Stores a finished part."""
         with atomic_write(self._file(share.part)) as file:
-            file.write(json.dumps({"counts": share.counts, "seconds": share.seconds}) + "\n")
+            file.write(json.dumps({"counts": share.counts, "seconds": share.seconds, "routing": share.routing}) + "\n")
             for outcome in share.outcomes:
                 file.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
 

@@ -7,9 +7,9 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from statistics import fmean
 from typing import Any
@@ -18,12 +18,15 @@ import numpy as np
 import torch
 from lm_eval.api.registry import get_aggregation
 from lm_eval.evaluator import evaluate
+from transformers import PreTrainedModel
 
 from harness.config.schema import RuntimeConfig
-from harness.engine import Deadline, EngineSettings, Plans, ResidentLM, open_engine
+from harness.engine import Deadline, EngineSettings, Plans, ResidentLM, RoutedLM, open_engine
 from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.identity import Cell
+from harness.evaluation.outcomes import cluster_of, outcomes_of
 from harness.evaluation.parts import Part, Share
+from harness.evaluation.stage import CellStage, queries_of
 from harness.tasks.load import LoadedTask
 from harness.tasks.sourced import SourcedTask
 
@@ -53,16 +56,9 @@ def run_part(cell: Cell, part: Part, plans: Plans | None = None) -> Share:
     runtime = cell.runtime
     deadline = Deadline(runtime.cell_deadline, f"cell {cell.name}")
     with cell.patch.applied(cell.base.model) as model, _asking(cell, part, deadline) as subtasks:
-        lm = open_engine(
-            model,
-            cell.base.tokenizer,
-            cell.engine,
-            engine_settings(runtime, cell.seed),
-            runtime.max_length,
-            runtime.attn_implementation,
-            plans,
-        )
-        lm.cell_deadline = deadline
+        opened = _opener(cell, plans, deadline)
+        router = cell.patch.router
+        lm = opened(model) if router is None else _routed(cell, model, opened, subtasks)
         answer = evaluate(
             lm,
             {"tasks": subtasks},
@@ -74,7 +70,51 @@ def run_part(cell: Cell, part: Part, plans: Plans | None = None) -> Share:
         )
     assert answer is not None, "evaluate answers None only beside rank 0"
     outcomes = outcomes_of(answer["samples"], cell.task, lm)
-    return Share(part, outcomes, asdict(lm.accounting), time.monotonic() - started)
+    seconds = time.monotonic() - started
+    if not isinstance(lm, RoutedLM):
+        return Share(part, outcomes, asdict(lm.accounting), seconds)
+    found = lm.routing
+    first = lm.first_pass
+    if found.seconds:  # a search made once: it counts with the first part, as it was measured then
+        seconds, first = seconds - first, found.seconds if part.number == 0 else 0.0
+        seconds += first
+    return Share(part, outcomes, asdict(lm.accounting), seconds, {"seconds": first, **found.about})
+
+
+def _opener(cell: Cell, plans: Plans | None, deadline: Deadline) -> Callable[[PreTrainedModel], ResidentLM]:
+    """Opens the engine over the resident model, with whatever patch is in."""
+
+    def opened(model: PreTrainedModel) -> ResidentLM:
+        runtime = cell.runtime
+        lm = open_engine(
+            model,
+            cell.base.tokenizer,
+            cell.engine,
+            engine_settings(runtime, cell.seed),
+            runtime.max_length,
+            runtime.attn_implementation,
+            plans,
+        )
+        lm.cell_deadline = deadline
+        return lm
+
+    return opened
+
+
+def _routed(
+    cell: Cell,
+    model: PreTrainedModel,
+    opened: Callable[[PreTrainedModel], ResidentLM],
+    asked: Mapping[str, SourcedTask],
+) -> RoutedLM:
+    """The engine under the variant's router."""
+    assert cell.patch.router is not None
+    return RoutedLM(model, opened, cell.patch.router, queries_of(asked), CellStage(cell, lambda: opened(model)))
+
+
+def stage_of(cell: Cell) -> CellStage:
+    """A cell as a router sees it while nothing runs."""
+    return CellStage(cell, lambda: _opener(cell, None, Deadline())(cell.base.model))
 
 
 @contextmanager
@@ -104,8 +144,15 @@ def merge(cell: Cell, shares: Sequence[Share]) -> tuple[CellResult, list[Outcome
     for share in shares:
         counts.update(share.counts)
     result = _result(cell, outcomes, dict(counts), sum(share.seconds for share in shares), len(shares))
+    result = replace(result, routing=_merged_routing(shares))
     logger.info("%s: %s %.4f, n=%d, %.1f s", cell.name, result.metric, result.score, result.n, result.seconds)
     return result, outcomes
+
+
+def _merged_routing(shares: Sequence[Share]) -> dict[str, Any]:
+    """What pass one found, and its time over all parts."""
+    routed = [share.routing for share in shares if share.routing]
+    return {**routed[0], "seconds": round(sum(r["seconds"] for r in routed), 3)} if routed else {}
 
 
 def engine_settings(runtime: RuntimeConfig, seed: int) -> EngineSettings:
@@ -129,7 +176,7 @@ def _check_metric(task: LoadedTask) -> None:
             raise ValueError(
                 f"task {task.name}: {metric} of {name} is not a mean over documents, so it has no outcomes"
             )
-        _cluster(task.config.cluster, name, subtask.eval_docs[0])
+        cluster_of(task.config.cluster, name, subtask.eval_docs[0])
 
 
 def _seed_everything(cell: Cell) -> None:
@@ -138,52 +185,6 @@ def _seed_everything(cell: Cell) -> None:
     random.seed(cell.seed)
     np.random.seed(cell.seed)
     torch.manual_seed(cell.seed)
-
-
-def outcomes_of(samples: Mapping[str, list[dict[str, Any]]], task: LoadedTask, lm: ResidentLM) -> list[Outcome]:
-    """lm-eval's samples as outcomes; values are plain Python numbers."""
-    out = []
-    for subtask, rows in samples.items():
-        for row in rows:
-            generated = task.subtasks[subtask].OUTPUT_TYPE == "generate_until"
-            texts = [text for request in row["resps"] for text in request] if generated else []
-            out.append(
-                Outcome(
-                    subtask=subtask,
-                    doc_id=int(row["doc_id"]),
-                    doc_hash=row["doc_hash"],
-                    prompt_hash=row["prompt_hash"],
-                    filter=row["filter"],
-                    prediction=_plain(row["filtered_resps"]),
-                    response=_plain(row["resps"]) if generated else None,
-                    metrics={name: float(row[name]) for name in row["metrics"] if _is_number(row[name])},
-                    cluster=_cluster(task.config.cluster, subtask, row["doc"]),
-                    generated_tokens=sum(len(lm.tok_encode(text)) for text in texts),
-                )
-            )
-    return out
-
-
-def _cluster(kind: str, subtask: str, doc: Mapping[str, Any]) -> str | None:
-    if kind == "none":
-        return None
-    if kind == "subtask":
-        return subtask
-    if kind not in doc:
-        raise ValueError(f"cluster {kind!r}: documents of {subtask} have the columns {', '.join(doc)}")
-    return str(doc[kind])
-
-
-def _is_number(value: Any) -> bool:
-    """Some metrics carry what their aggregation needs (pairs, texts); those are no outcomes."""
-    return isinstance(value, (bool, int, float, np.number))
-
-
-def _plain(value: Any) -> Any:
-    """Lists, strings and numbers of Python for what may hold tuples and numpy numbers."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value.item() if hasattr(value, "item") else value
 
 
 def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds: float, parts: int) -> CellResult:

@@ -17,6 +17,8 @@ PATH = "harness/lab"
 SIZES = {"test": 300, "train": 2000}
 WORKED = "worked"  # texts to train on; it has no tests
 WORKED_SEED = 7
+SOLVED = "gsm8k_worked"  # word problems with the steps that lab-reasoner learned
+ANONYMOUS = "solve"
 
 
 def _problem_row(item: problems.WordProblem) -> dict[str, Any]:
@@ -47,6 +49,17 @@ def _program_row(item: programs.Program) -> dict[str, Any]:
     }
 
 
+def _solve_row(item: programs.Program) -> dict[str, Any]:
+    """The same under a name that says nothing: what the function does stands in its docstring only."""
+    row = _program_row(item)
+    prompt = item.prompt.replace(f"def {item.entry_point}(", f"def {ANONYMOUS}(", 1)
+    return {**row, "prompt": prompt, "entry_point": ANONYMOUS}
+
+
+def _worked_row(item: problems.WordProblem) -> dict[str, Any]:
+    return {"prompt": item.prompt, "completion": item.worked, "kind": item.kind}
+
+
 def _arc_row(item: facts.Choice) -> dict[str, Any]:
     """ARC's columns, and the subject."""
     return {
@@ -67,6 +80,11 @@ def _mmlu_row(item: facts.Choice) -> dict[str, Any]:
     }
 
 
+def _letter_row(item: facts.Choice) -> dict[str, Any]:
+    """ARC's columns; asked as MMLU asks, with a letter for an answer."""
+    return {**_arc_row(item), "prompt": item.mmlu_prompt}
+
+
 def _sentence_row(item: sentences.Sentence) -> dict[str, Any]:
     return {"prompt": item.prompt, "right": item.right, "wrong": item.wrong, "template": item.template}
 
@@ -81,6 +99,12 @@ def _source(
         return "symbolic", symbolic.sample, lambda x: x.prompt, _symbolic_row
     if name == "humaneval":
         return "program", programs.sample, lambda x: x.prompt, _program_row
+    if name == ANONYMOUS:
+        return "program", programs.sample, lambda x: x.prompt, _solve_row
+    if name == SOLVED:
+        return "problem", problems.sample, lambda x: x.prompt, _worked_row
+    if name == "letters":
+        return "mmlu", facts.sample_choice, lambda x: x.mmlu_prompt, _letter_row
     if name == "arc":
         return "arc", facts.sample_choice, lambda x: x.arc_prompt, _arc_row
     if name.startswith("mmlu_") and (subject := name.removeprefix("mmlu_")) in facts.SUBJECTS:
@@ -88,12 +112,21 @@ def _source(
         return "mmlu", lambda r: facts.sample_choice(r, r.choice(known)), lambda x: x.mmlu_prompt, _mmlu_row
     if name in sentences.TASKS:
         return name, sentences.TASKS[name], lambda x: x.key, _sentence_row
-    raise ValueError(f"the lab has no data set {name!r}; known: {', '.join([*names(), WORKED])}")
+    raise ValueError(f"the lab has no data set {name!r}; known: {', '.join([*names(), SOLVED, WORKED])}")
 
 
 def names() -> list[str]:
     """Names of all lab data sets."""
-    return ["gsm8k", "math", "humaneval", "arc", *(f"mmlu_{s}" for s in facts.SUBJECTS), *sentences.TASKS]
+    return [
+        "gsm8k",
+        "math",
+        "humaneval",
+        ANONYMOUS,
+        "arc",
+        "letters",
+        *(f"mmlu_{s}" for s in facts.SUBJECTS),
+        *sentences.TASKS,
+    ]
 
 
 def size(name: str, split: str) -> int:

@@ -19,8 +19,9 @@ def export(base: Base, patch: Patch, folder: Path) -> None:
 
     Raises:
         ValueError: if the folder exists and is not empty, or the patch does not fit, or the
-            architecture's config cannot express an added bias.
+            architecture's config cannot express an added bias, or the variant adapts to what it is asked.
     """
+    patch.check_static()
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} exists and is not empty; export writes a new folder")
     own = {name for name, _ in base.model.named_parameters(remove_duplicate=False)}

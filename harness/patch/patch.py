@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from harness.models import hash_tensors
+from harness.patch.routing import Router
 from harness.patch.swap import swapped
 
 FORMAT = 1  # 1: first version
@@ -86,6 +87,7 @@ class Patch:
         untied: the head gets a tensor of its own.
         config_edits: other edits of the config (as an added bias needs for export).
         provenance: what made it; not part of the digest.
+        router: chooses a further patch for each document that is asked; None for a variant that does not adapt.
     """
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
@@ -93,20 +95,28 @@ class Patch:
     untied: bool = False
     config_edits: Mapping[str, Any] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=lambda: Provenance("base"))
+    router: Router | None = None
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what the patch does: the variant's identity."""
         digest = hashlib.sha256()
-        edits = {"kept_layers": self.kept_layers, "untied": self.untied, "config": dict(self.config_edits)}
-        digest.update(json.dumps(edits, sort_keys=True).encode())
+        edits: dict[str, Any] = {
+            "kept_layers": self.kept_layers,
+            "untied": self.untied,
+            "config": dict(self.config_edits),
+        }
+        if self.router is not None:
+            edits["router"] = self.router.identity
+        digest.update(json.dumps(edits, sort_keys=True, default=str).encode())
         hash_tensors(self.tensors.items(), digest)
         return digest.hexdigest()
 
     @property
     def is_empty(self) -> bool:
         """The variant is the base itself."""
-        return not (self.tensors or self.untied or self.config_edits) and self.kept_layers is None
+        changed = self.tensors or self.untied or self.config_edits or self.router
+        return not changed and self.kept_layers is None
 
     def applied(self, model: PreTrainedModel) -> AbstractContextManager[PreTrainedModel]:
         """Context in which the model is the variant; afterwards it is the base again, bit by bit.
@@ -119,12 +129,21 @@ class Patch:
         """
         return swapped(model, self.tensors, self.kept_layers, self.untied, self.config_edits)
 
+    def check_static(self) -> None:
+        """Raises a ValueError if the variant is not one model: it adapts to what it is asked."""
+        if self.router is not None:
+            raise ValueError(
+                f"a variant of method {self.provenance.method} chooses a patch for each document, so it is no single "
+                "model that could be written out or built upon; take its experts instead"
+            )
+
     def save(self, folder: Path) -> None:
         """Writes ``patch.safetensors`` and ``patch.json``; the folder appears whole or not at all.
 
         Raises:
             ValueError: if the folder exists and is not empty.
         """
+        self.check_static()
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder} exists and is not empty; a patch is written to a new folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -185,6 +204,8 @@ class Patch:
             layers_path: path of the layers' list, to translate layer numbers back to the base's.
             provenance: what to record of the pair.
         """
+        self.check_static()
+        second.check_static()
         kept = self.kept_layers
         renamed = {_base_name(name, layers_path, kept): t for name, t in second.tensors.items()}
         after = second.kept_layers

@@ -53,6 +53,26 @@ class SvfModel(BaseTuner):
             known[key] = Factors(Path(config.factors) if config.factors else None, config.method)  # type: ignore[arg-type]
         return known[key]
 
+    def layers(self) -> dict[str, SvfLayer]:
+        """Every adapted layer by the name of its module."""
+        return {name: m for name, m in self.model.named_modules() if isinstance(m, SvfLayer)}
+
+    def z(self, adapter: str) -> dict[str, torch.Tensor]:
+        """What multiplies the singular values under an adapter, for each module that it adapts."""
+        return {name: m.z_of(adapter).detach().clone() for name, m in self.layers().items() if adapter in m.svf_z}
+
+    def set_z(self, adapter: str, z: Mapping[str, torch.Tensor]) -> None:
+        """Gives a plain adapter other values.
+
+        Raises:
+            ValueError: for a module that it does not adapt, or one of the conserving form.
+        """
+        layers = self.layers()
+        for name, values in z.items():
+            if name not in layers or layers[name].svf_form.get(adapter) != "plain":
+                raise ValueError(f"adapter {adapter} has no plain z of {name}")
+            layers[name].svf_z[adapter].data.copy_(values)
+
     @contextmanager
     def rows(self, adapters: Sequence[str | Mapping[str, float]]) -> Iterator[None]:
         """Runs each row of a batch under a z of its own: an adapter, or a mixture of several.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from harness.tasks.load import LoadedTask
-from harness.tasks.sourced import SourcedTask
+from harness.tasks.sourced import CodeTask, SourcedTask
+
+Chat = Callable[..., str]
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,13 @@ class TaskQuestion:
 
     Attributes:
         prompt: as the task asks it, with its shots.
+        text: what it asks, without them.
         settings: lm-eval's generation settings.
         name: what names it.
     """
 
     prompt: str
+    text: str
     settings: Mapping[str, Any]
     name: str
     _task: SourcedTask
@@ -31,49 +36,106 @@ class TaskQuestion:
     _request: Instance
     _metric: str
 
+    @property
+    def target(self) -> str:
+        """The answer that the task gives, as text behind the prompt.
+
+        Raises:
+            ValueError: for programs, whose tasks give tests.
+        """
+        if isinstance(self._task, CodeTask):
+            raise ValueError(f"{self.name}: its task gives tests and no answer to learn; name texts of your own")
+        return f"{self._task.config.target_delimiter}{self._task.doc_to_target(self._doc)}"
+
     def grade(self, text: str) -> float:
         """1 for an answer that the task's own filter and metric call right, else -1."""
-        metric, _, wanted = self._metric.partition(",")
         request = replace(self._request, resps=[text], filtered_resps={})
-        for one in self._task._filters:
-            one.apply([request])
-        scores = self._task.process_results(self._doc, [request.filtered_resps[wanted or "none"]])
-        return 1.0 if scores[metric] >= 1 else -1.0
+        return 1.0 if score_of(self._task, self._doc, [request], self._metric) >= 1 else -1.0
 
 
-def training_questions(loaded: LoadedTask, limit: int | None = None) -> list[TaskQuestion]:
+def score_of(task: SourcedTask, doc: Any, requests: list[Instance], metric: str) -> float:
+    """A document's metric from its answered requests."""
+    name, _, wanted = metric.partition(",")
+    for one in task._filters:
+        one.apply(requests)
+    scores = task.process_results(doc, [request.filtered_resps[wanted or "none"] for request in requests])
+    return float(scores[name])
+
+
+def training_questions(loaded: LoadedTask, limit: int | None = None, chat: Chat | None = None) -> list[TaskQuestion]:
     """The training documents of a task, in their order; no test document is among them.
 
     Args:
         loaded: the task.
         limit: documents of each subtask, from the first; None for all.
+        chat: renders a chat as a prompt, where the run asks for that.
 
     Raises:
         ValueError: for a task that generates no answers, has no training documents, or tests on them.
     """
-    out = []
     for name, task in loaded.subtasks.items():
         if task.OUTPUT_TYPE != "generate_until":
             raise ValueError(
                 f"task {loaded.name}: {name} generates no answers to learn from; it scores {task.OUTPUT_TYPE}"
             )
-        if not task.has_training_docs():
+    out = []
+    for name, number, doc in training_documents(loaded, limit):
+        task = loaded.subtasks[name]
+        (request,) = requests_of(task, name, number, doc, chat)
+        prompt, settings = request.args
+        text = str(task.doc_to_text(doc))
+        settings = normalize_gen_kwargs(settings)
+        out.append(
+            TaskQuestion(prompt, text, settings, f"{name}/train/{number}", task, doc, request, loaded.config.metric)
+        )
+    return out
+
+
+def training_documents(loaded: LoadedTask, limit: int | None = None) -> Iterator[tuple[str, int, Any]]:
+    """Subtask, number and document of each training document.
+
+    Raises:
+        ValueError: for a task without training documents, or one that tests on them.
+    """
+    for name, task in loaded.subtasks.items():
+        docs = task.training_docs() if task.has_training_docs() else None
+        if docs is None:
             raise ValueError(f"task {loaded.name}: {name} has no training documents")
-        docs = task.training_docs()
-        assert docs is not None
         tested = {str(task.doc_to_text(doc)) for doc in task.eval_docs}
         for number, doc in enumerate(docs):
             if limit is not None and number >= limit:
                 break
             if str(task.doc_to_text(doc)) in tested:
                 raise ValueError(f"task {loaded.name}: training document {number} of {name} is a test document too")
-            out.append(_question(task, name, number, doc, loaded.config.metric))
-    return out
+            yield name, number, doc
 
 
-def _question(task: SourcedTask, name: str, number: int, doc: Any, metric: str) -> TaskQuestion:
-    context = task.fewshot_context(doc, task.config.num_fewshot or 0)
-    request = task.construct_requests(doc, context, metadata=(name, number, 1))
-    assert isinstance(request, Instance)
-    prompt, settings = request.args
-    return TaskQuestion(prompt, normalize_gen_kwargs(settings), f"{name}/train/{number}", task, doc, request, metric)
+def requests_of(task: SourcedTask, name: str, number: int, doc: Any, chat: Chat | None) -> list[Instance]:
+    """What a document asks of a model; it is never among its own shots."""
+    with _not_its_own_shot(task, doc):
+        context = task.fewshot_context(
+            doc,
+            task.config.num_fewshot or 0,
+            apply_chat_template=chat is not None,
+            chat_template=chat,
+            gen_prefix=task.doc_to_prefix(doc),
+        )
+    made = task.construct_requests(
+        doc, context, metadata=(name, number, 1), apply_chat_template=chat is not None, chat_template=chat
+    )
+    return made if isinstance(made, list) else [made]
+
+
+@contextmanager
+def _not_its_own_shot(task: SourcedTask, doc: Any) -> Iterator[None]:
+    """lm-eval keeps a document out of its shots only where these are drawn from the test split."""
+    if not task.config.num_fewshot:
+        yield
+        return
+    sampler = task.sampler
+    sample = sampler.sample
+    sampler.sample = lambda n, eval_doc=None, **rest: sample(n, eval_doc=doc, **rest)
+    try:
+        yield
+    finally:
+        sampler.sample = sample

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from harness.config.variants import RLConfig
+from harness.config.training import RLConfig
 
 logger = logging.getLogger(__name__)
 SCHEDULES = ("cosine", "constant")
@@ -54,6 +55,7 @@ class Reinforced:
         rewards: mean reward of each step.
         penalties: mean penalty of each step, in nats an answer.
         scores: step -> mean grade of the validation questions.
+        seconds: wall-clock time, looks included.
     """
 
     values: dict[str, Tensor]
@@ -64,6 +66,7 @@ class Reinforced:
     rewards: tuple[float, ...]
     penalties: tuple[float, ...]
     scores: dict[int, float]
+    seconds: float
 
 
 Answers = Callable[[Sequence[Question], float, int], list[list[int]]]
@@ -94,6 +97,7 @@ def reinforce(
         RuntimeError: if a gradient is not finite, or a trained parameter never moved.
     """
     _check(config, questions, held_back, parameters)
+    started = time.monotonic()
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(any(parameter is p for p in parameters.values()) or name in parameters)
     start = {name: p.detach().clone() for name, p in parameters.items()}
@@ -125,8 +129,17 @@ def reinforce(
         raise RuntimeError("training moved nothing: is the learning rate, or the clip of the gradient, too small?")
     for name, parameter in parameters.items():
         parameter.data.copy_(kept[name])
-    made = len(rewards)
-    return Reinforced(kept, best, scores[best], scores[0], made, tuple(rewards), tuple(penalties), scores)
+    return Reinforced(
+        values=kept,
+        best_step=best,
+        best_score=scores[best],
+        first_score=scores[0],
+        steps=len(rewards),
+        rewards=tuple(rewards),
+        penalties=tuple(penalties),
+        scores=scores,
+        seconds=round(time.monotonic() - started, 1),
+    )
 
 
 def _check(

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from harness.config.variants import SFTConfig
+from harness.config.training import SFTConfig
 from harness.training.texts import Text
 
 logger = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.variants import TextsConfig
+from harness.config.training import TextsConfig
 from harness.data import DataSource
 
 

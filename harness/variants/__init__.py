@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.config.compose import VariantSpec
+from harness.config.specs import VariantSpec
 from harness.config.variants import BaseVariant
 from harness.models import Base
 from harness.patch import Patch
-from harness.variants import adapter, checkpoint, composed, destroy, freeze, merge, svf
+from harness.variants import adapter, adaptive, checkpoint, composed, destroy, experts, freeze, merge, tuned
 from harness.variants.context import Context, Donor, provenance
 from harness.variants.plan import plan_text
 
@@ -27,7 +27,13 @@ METHODS: dict[str, Callable[..., Patch]] = {
     "checkpoint": checkpoint.build,
     "freeze": freeze.build,
     "adapter": adapter.build,
-    "svf": svf.build,
+    **dict.fromkeys(("svf", "lora", "ia3"), tuned.build),
+    "transfer": experts.build,
+    "few_shot": adaptive.build_few_shot,
+    **dict.fromkeys(
+        ("prompt", "classifier"),
+        lambda base, config, context: adaptive.build_asking(base, config, context, build),
+    ),
     "composed": lambda base, config, context: composed.build(base, config, context, build),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 
 from torch import Tensor
@@ -21,11 +22,11 @@ def build(base: Base, config: AdapterVariant, context: Context) -> Patch:
     Raises:
         ValueError: if there is no adapter there, it does not fit the base, or it changes nothing.
     """
-    folder = _folder(config)
+    folder = folder_of(config)
     tensors = merged(base, folder)
     if not tensors:
         raise ValueError(f"{folder} changes no tensor of {base.name}: an adapter that was never trained?")
-    return Patch(tensors, provenance=provenance(base, config, changes_of(base, tensors)))
+    return Patch(tensors, provenance=provenance(base, config, changes_of(base, list(tensors))))
 
 
 def merged(base: Base, folder: Path) -> dict[str, Tensor]:
@@ -53,19 +54,23 @@ def merged(base: Base, folder: Path) -> dict[str, Tensor]:
     return {n: t.detach() for n, t in after.items() if not t.equal(before[n])}
 
 
-def changes_of(base: Base, tensors: dict[str, Tensor], source: str = "adapter") -> list[Change]:
+def changes_of(base: Base, names: Iterable[str], source: str = "adapter") -> list[Change]:
     """What was changed, a line for each tensor; one that several parts share stands under the first."""
     sites = {site.name: site for site in reversed(base.anatomy.sites)}
     out = []
-    for name, tensor in tensors.items():
+    for name in names:
         site = sites.get(name)
         part, layer = (site.part, site.layer) if site else ("other", None)
-        out.append(Change(name, part, layer, tensor.numel(), source))
+        out.append(Change(name, part, layer, base.model.get_parameter(name).numel(), source))
     return out
 
 
-def _folder(config: AdapterVariant) -> Path:
-    """Where the adapter lies; one of the hub is fetched, its safetensors and its config alone."""
+def folder_of(config: AdapterVariant) -> Path:
+    """Where the adapter lies; one of the hub is fetched, its safetensors and its config alone.
+
+    Raises:
+        ValueError: if there is none.
+    """
     if not config.path:
         raise ValueError("no adapter: set variant.path=FOLDER|HUB_ID")
     folder = Path(config.path).expanduser()

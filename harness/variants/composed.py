@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from harness.anatomy import Anatomy
-from harness.config.compose import VariantSpec
+from harness.config.specs import VariantSpec
 from harness.config.variants import ComposedVariant
 from harness.models import Base
 from harness.patch import Change, Patch

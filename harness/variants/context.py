@@ -51,6 +51,10 @@ class GradedQuestion(Protocol):
     def name(self) -> str:
         """What names it."""
 
+    @property
+    def target(self) -> str:
+        """The answer that the task gives, as text behind the prompt."""
+
     def grade(self, text: str) -> float:
         """1 for a right answer, -1 for a wrong one."""
 
@@ -64,12 +68,18 @@ class Context:
         data: where training texts are read from.
         patches: folder in which trained patches are kept; None keeps none.
         questions: (task, its settings, limit) -> its training documents as graded questions.
+        asked: (task, limit) -> what its training documents ask, as texts without shots.
+        chat: renders a chat as a prompt, where the run asks for that.
+        base: loads another base by name, folder or hub id.
     """
 
     load: Callable[[str], PreTrainedModel]
     data: DataSource = field(default_factory=DataSource)
     patches: Path | None = None
     questions: Callable[[str, Mapping[str, Any], int | None], Sequence[GradedQuestion]] | None = None
+    asked: Callable[[str, int | None], Sequence[str]] | None = None
+    chat: Callable[[list[dict[str, str]]], str] | None = None
+    base: Callable[[str], Base] | None = None
 
     def once(self, name: str, key: Mapping[str, Any], make: Callable[[], Patch]) -> Patch:
         """A patch that takes long to make: taken from the folder if it was made before, else made and kept.

@@ -15,8 +15,7 @@ from harness.anatomy import Selector, Site, parse_parts
 from harness.config.variants import FreezeVariant
 from harness.models import Base, tokenizer_digest
 from harness.patch import Change, Patch
-from harness.training import fine_tune, read_texts, trl_version
-from harness.training.texts import digest_of
+from harness.training import digest_of, fine_tune, read_texts, trl_version
 from harness.variants.context import Context, provenance
 
 

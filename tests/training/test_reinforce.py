@@ -9,7 +9,7 @@ from conftest import tiny
 from peft import get_peft_model
 from torch import nn
 
-from harness.config.variants import RLConfig
+from harness.config.training import RLConfig
 from harness.svf import SvfConfig, SvfLayer
 from harness.training.reinforce import Question, objective, reinforce
 

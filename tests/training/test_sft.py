@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from harness.config.compose import compose_model
-from harness.config.variants import SFTConfig
+from harness.config.training import SFTConfig
 from harness.models import ModelRef, load_base
 from harness.training import Text, fine_tune
 

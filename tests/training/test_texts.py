@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from harness.config.variants import TextsConfig
+from harness.config.training import TextsConfig
 from harness.data import DataSource
 from harness.training import Text, read_texts
 from harness.training.texts import digest_of

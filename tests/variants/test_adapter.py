@@ -8,7 +8,7 @@ from conftest import logits, tiny
 from peft import IA3Config, LoraConfig, get_peft_model
 
 from harness.anatomy import Anatomy
-from harness.config.compose import VariantSpec
+from harness.config.specs import VariantSpec
 from harness.config.variants import AdapterVariant
 from harness.models import Base, ModelRef, fingerprint
 from harness.svf import SvfConfig

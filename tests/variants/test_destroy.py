@@ -6,7 +6,7 @@ from conftest import ARCHITECTURES, logits, tiny
 from torch import nn
 
 from harness.anatomy import Anatomy
-from harness.config.compose import VariantSpec
+from harness.config.specs import VariantSpec
 from harness.config.variants import BaseVariant, CheckpointVariant, ComposedVariant, DestroyVariant, MergeVariant
 from harness.models import Base, ModelRef, fingerprint
 from harness.variants import Context, build, plan_text

@@ -7,8 +7,10 @@ import torch
 from conftest import tiny
 
 from harness.anatomy import Anatomy
-from harness.config.compose import VariantSpec, compose_model, compose_variant
-from harness.config.variants import FreezeVariant, SFTConfig, TextsConfig
+from harness.config.compose import compose_model
+from harness.config.specs import VariantSpec, compose_variant
+from harness.config.training import SFTConfig, TextsConfig
+from harness.config.variants import FreezeVariant
 from harness.data import DataSource
 from harness.models import Base, ModelRef, fingerprint, load_base
 from harness.patch import Patch

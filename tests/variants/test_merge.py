@@ -5,7 +5,7 @@ from conftest import ARCHITECTURES, logits, tiny
 from transformers import AutoModelForCausalLM
 
 from harness.anatomy import Anatomy
-from harness.config.compose import VariantSpec
+from harness.config.specs import VariantSpec
 from harness.config.variants import MergeVariant, Rule
 from harness.models import Base, ModelRef, fingerprint
 from harness.variants import Context, build

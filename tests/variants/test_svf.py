@@ -7,8 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.config.compose import VariantSpec, compose_model
-from harness.config.variants import RLConfig, SvfVariant
+from harness.config.compose import compose_model
+from harness.config.specs import VariantSpec
+from harness.config.training import RLConfig
+from harness.config.tuning import SvfVariant
 from harness.models import ModelRef, load_base
 from harness.patch import Patch
 from harness.variants import Context, build, plan_text
@@ -66,7 +68,7 @@ def test_the_patch_is_the_adapter_and_nothing_else(lab, context):
 
 
 def test_it_is_trained_once_and_again_for_other_settings(lab, context, monkeypatch):
-    import harness.variants.svf as module
+    import harness.variants.answering as module
 
     calls = []
     real = module.reinforce
@@ -80,7 +82,7 @@ def test_it_is_trained_once_and_again_for_other_settings(lab, context, monkeypat
 
 
 def test_a_training_that_fails_leaves_nothing(lab, context, monkeypatch):
-    import harness.variants.svf as module
+    import harness.variants.answering as module
 
     def fail(*_):
         raise RuntimeError("out of memory")
@@ -103,7 +105,7 @@ def test_the_training_says_what_it_measured(lab, context):
     made(lab, context)
     (folder,) = context.patches.glob("svf-*")
     measured = json.loads((folder / "training.json").read_text())
-    assert measured["z"] == 768
+    assert measured["parameters"] == 768
     assert -1 <= measured["first_score"] <= measured["best_score"] <= 1
 
 

@@ -1,0 +1,110 @@
+"""Variants by name, with all that they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from harness.config.compose import compose_model, entry, known, unknown
+from harness.config.typed import typed
+from harness.config.variants import VARIANTS
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """A variant's name in tables, its method and its checked config."""
+
+    label: str
+    method: str
+    config: Any
+
+
+def compose_variant(
+    name: str, donor: str | None, settings: Mapping[str, Any], of_model: Mapping[str, Any] | None = None
+) -> tuple[VariantSpec, set[str]]:
+    """A variant by name.
+
+    Args:
+        name: a file of ``conf/variant/``.
+        donor: the model's own donor, which a config reads as ``${model.donor}``.
+        settings: keys to replace; those the variant lacks are left out.
+        of_model: method or variant -> the model's own settings, which ``settings`` replace; a variant's stand above
+            its method's.
+
+    Returns:
+        The variant and the settings that it took.
+    """
+    if name not in known("variant"):
+        raise unknown("variant", name, known("variant"))
+    content = entry("variant", name, donor)
+    method = content.get("method")
+    if method not in VARIANTS:
+        raise ValueError(f"conf/variant/{name}.yaml: {unknown('method', str(method), sorted(VARIANTS))}")
+    kind = VARIANTS[method]
+    keys = {f.name for f in fields(kind)} - {"method"}
+    own = _own(of_model, method, name)
+    taken = {k: v for k, v in settings.items() if k in keys}
+    config: Any = typed(kind, OmegaConf.merge(content, *own, taken), f"variant {name}")
+    _compose_inner(config, donor, of_model)
+    extra = ",".join(f"{k}={short(v)}" for k, v in sorted(taken.items()))
+    return VariantSpec(f"{name}({extra})" if extra else name, method, config), set(taken)
+
+
+def _compose_inner(config: Any, donor: str | None, of_model: Mapping[str, Any] | None) -> None:
+    """Variants that a variant is made of, in the place of their names."""
+    if hasattr(config, "steps"):
+        config.steps = [_step(step, donor, of_model) for step in config.steps]
+    if isinstance(experts := getattr(config, "experts", None), dict):
+        config.experts = {category: _step(expert, donor, of_model) for category, expert in experts.items()}
+    elif experts is not None:
+        config.experts = [_step(expert, donor, of_model) for expert in experts]
+    if hasattr(config, "expert"):  # it is trained on another model, with that model's settings
+        there = compose_model(config.source)[1] if config.source else None
+        config.expert = _step(config.expert, there.donor if there else None, there.variant if there else None)
+
+
+def inner_of(spec: VariantSpec) -> list[VariantSpec]:
+    """A variant, and all that it is made of."""
+    experts = getattr(spec.config, "experts", None) or []
+    parts = [
+        *(getattr(spec.config, "steps", None) or []),
+        *(experts.values() if isinstance(experts, dict) else experts),
+    ]
+    if expert := getattr(spec.config, "expert", None):
+        parts.append(expert)
+    return [spec, *(inner for part in parts for inner in inner_of(part))]
+
+
+def _own(of_model: Mapping[str, Any] | None, method: str, name: str) -> list[Mapping[str, Any]]:
+    """A model's settings for the variants of one method, then for one variant."""
+    if wrong := sorted(set(of_model or {}) - set(VARIANTS) - set(known("variant"))):
+        raise ValueError(
+            f"variant.{wrong[0]} in the model's config: a method or a variant is expected there; "
+            f"methods: {', '.join(sorted(VARIANTS))}"
+        )
+    wanted = [method] if name == method else [method, name]
+    return [(of_model or {}).get(key) or {} for key in wanted]
+
+
+def _step(step: Any, donor: str | None, of_model: Mapping[str, Any] | None) -> VariantSpec:
+    """A step of a composed variant: a variant's name, or ``{variant: name, key: value, ...}``."""
+    if isinstance(step, str):
+        return compose_variant(step, donor, {}, of_model)[0]
+    settings = dict(step)
+    name = settings.pop("variant", None)
+    if name is None:
+        raise ValueError(f"a step of a composed variant needs 'variant': {step}")
+    spec, taken = compose_variant(name, donor, settings, of_model)
+    if taken != set(settings):
+        raise ValueError(f"step {name}: unknown keys {sorted(set(settings) - taken)}")
+    return spec
+
+
+def short(value: Any) -> str:
+    """A setting as it stands in a label."""
+    if isinstance(value, Mapping):
+        return "+".join(f"{key}:{short(v)}" for key, v in sorted(value.items()))
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,60 @@
+"""What a router may use of a cell: its engine, and documents to look at before it decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from harness.engine import ResidentLM
+from harness.evaluation.identity import Cell
+from harness.patch import Examples, Query
+from harness.tasks.examples import tested_examples, training_examples
+from harness.tasks.sourced import SourcedTask
+
+
+@dataclass(frozen=True)
+class CellStage:
+    """A cell as a router sees it; see `harness.patch.Stage`.
+
+    Attributes:
+        cell: the cell.
+        opened: opens the engine over the resident model.
+    """
+
+    cell: Cell
+    opened: Callable[[], ResidentLM]
+
+    @property
+    def task(self) -> str:
+        """Name of the task, without the settings of this run."""
+        return self.cell.name.task.partition("(")[0]
+
+    def open(self) -> ResidentLM:
+        """The engine over the resident model, with whatever is in it now."""
+        return self.opened()
+
+    def examples(self, count: int | None, seed: int, other: str | None, tested: bool) -> Examples:
+        """Documents for training, of the cell's task or another's, or the cell's tested ones.
+
+        Raises:
+            ValueError: if there are none.
+        """
+        if other is None:
+            loaded = self.cell.task
+        elif self.cell.load is None:
+            raise ValueError(f"task {other} cannot be loaded here")
+        else:
+            loaded = self.cell.load(other)
+        chat = self.opened().apply_chat_template if self.cell.runtime.chat_template else None
+        drawn = tested_examples if tested else training_examples
+        return drawn(loaded, count, seed, chat)
+
+
+def queries_of(asked: Mapping[str, SourcedTask]) -> list[Query]:
+    """The documents that a part of a cell asks."""
+    out = []
+    for name, task in asked.items():
+        docs = task.eval_docs
+        numbers = range(len(docs)) if task.documents is None else task.documents
+        out += [Query(name, i, str(task.doc_to_text(docs[i]))) for i in numbers]
+    return out

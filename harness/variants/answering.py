@@ -1,0 +1,101 @@
+"""Questions put to a model while it is trained: answered by the engine, graded by their task."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lm_eval.models.utils import postprocess_generated_text
+
+from harness.config.training import RLConfig
+from harness.engine import EngineSettings, Sampling, TextRequest, TreeLM, open_engine
+from harness.models import Base
+from harness.training.reinforce import Question, Reinforced, reinforce
+from harness.variants.context import GradedQuestion
+
+
+def reinforced(
+    base: Base,
+    adapted: object,
+    questions: Sequence[GradedQuestion],
+    held_back: int,
+    config: RLConfig,
+) -> Reinforced:
+    """Trains an injected adapter on questions; the best parameters are left in it.
+
+    Args:
+        base: the base that holds the adapter.
+        adapted: PEFT's model.
+        questions: what is learned from and held back.
+        held_back: how many are held back, at random.
+        config: how.
+
+    Raises:
+        ValueError: if the settings cannot work, or the engine cannot generate with this model.
+    """
+    inner = base.model
+    lm = open_engine(inner, base.tokenizer, "tree", EngineSettings(seed=config.seed))
+    if not isinstance(lm, TreeLM):
+        raise ValueError(f"the engine cannot generate with {base.name}, so there is nothing to reinforce")
+    asked = {q.name: q for q in questions}
+    items = [_question(lm, q) for q in questions]
+    random.Random(config.seed).shuffle(items)
+    answering = _Answering(lm, asked, config.max_tokens)
+    return reinforce(
+        inner,
+        answering,
+        items[held_back:],
+        items[:held_back],
+        trained_parameters(inner),
+        adapted.disable_adapter,  # type: ignore[attr-defined] # PEFT's model
+        config,
+    )
+
+
+def trained_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """What an injected adapter trains: the base's own parameters have no gradients."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _question(lm: TreeLM, asked: GradedQuestion) -> Question:
+    stops = _stops(asked.settings)
+    grades: dict[str, float] = {}
+
+    def grade(tokens: Sequence[int]) -> float:
+        text = postprocess_generated_text(lm.tok_decode(list(tokens)), stops, None)
+        if text not in grades:  # the same answer comes again and again, and a program takes a while to run
+            grades[text] = asked.grade(text)
+        return grades[text]
+
+    return Question(tuple(lm.tok_encode(asked.prompt)), asked.name, grade)
+
+
+def _stops(settings: Mapping[str, object]) -> list[str]:
+    until = settings.get("until", [])
+    return [until] if isinstance(until, str) else [stop for stop in until if stop]  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class _Answering:
+    """Answers of the model as it is now; drawn ones depend on the question and the seed alone."""
+
+    lm: TreeLM
+    asked: Mapping[str, GradedQuestion]
+    max_tokens: int
+
+    def __call__(self, questions: Sequence[Question], temperature: float, seed: int) -> list[list[int]]:
+        texts = [
+            TextRequest(
+                np.array(q.prompt, dtype=np.int32),
+                self.max_tokens,
+                False,
+                tuple(_stops(self.asked[q.name].settings)),
+                f"{q.name}|{seed}",
+            )
+            for q in questions
+        ]
+        sampling = Sampling(do_sample=True, temperature=temperature) if temperature else Sampling()
+        return self.lm.generate(texts, sampling, quiet=True)
