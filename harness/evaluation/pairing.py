@@ -40,7 +40,8 @@ def pair(result: CellResult, outcomes: list[Outcome], other: CellResult, other_o
     one = {**result.identity, "metric": f"{result.metric},{result.filter}"}
     two = {**other.identity, "metric": f"{other.metric},{other.filter}"}
     # Other limits show other documents of the same task: the shared ones pair.
-    free = {"patch", "limit", "data"}
+    # What a variant that adapts looked at before is its own.
+    free = {"patch", "limit", "data", "routing"}
     differing = tuple(sorted(k for k in {*one, *two} - free if one.get(k) != two.get(k)))
     if differing:
         return Pairing(None, differing=differing)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.engine import ResidentLM
 from harness.evaluation.identity import Cell
 from harness.patch import Examples, Query
-from harness.tasks.examples import tested_examples, training_examples
+from harness.tasks.examples import leaky_examples, training_examples
 from harness.tasks.sourced import SourcedTask
 
 
@@ -46,7 +46,7 @@ class CellStage:
         else:
             loaded = self.cell.load(other)
         chat = self.opened().apply_chat_template if self.cell.runtime.chat_template else None
-        drawn = tested_examples if tested else training_examples
+        drawn = leaky_examples if tested else training_examples
         return drawn(loaded, count, seed, chat)
 
 

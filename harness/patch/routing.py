@@ -111,6 +111,10 @@ class Router(Protocol):
     def identity(self) -> Mapping[str, Any]:
         """Everything that its decisions depend on, beside model and task."""
 
+    @property
+    def summary(self) -> str:
+        """One line for the plan."""
+
     def identity_on(self, stage: Stage) -> Mapping[str, Any]:
         """What they depend on beside that for one task."""
 

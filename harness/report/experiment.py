@@ -10,7 +10,8 @@ from harness.config.compose import compose_model
 from harness.config.experiments import Published, PublishedRow
 from harness.evaluation.statistics import ALPHA
 from harness.report.levels import LevelRow, LevelTable, level_text, tokens_text
-from harness.report.markdown import MARKS, interval, line, p_value, percent, points
+from harness.report.lines import line
+from harness.report.markdown import MARKS, interval, named, p_value, percent, points
 from harness.report.published import Claimed, claims, kept
 from harness.report.table import Row, Table
 
@@ -70,7 +71,8 @@ def _section(model: str, measured: _Measured, paper: _Paper, baseline: str, othe
     for variant, printed in (*first, *rows, *(pair for pair in rest if pair not in first)):
         published = paper.cells(printed) if printed else [""] * len(paper.heads)
         name, label = variant or (printed.variant if printed else ""), printed.label if printed else ""
-        lines.append(line([f"`{name}`", label, *published, *measured.cells(variant)]))
+        shown = named(measured.rows[name]) if name in measured.rows else f"`{name}`"
+        lines.append(line([shown, label, *published, *measured.cells(variant)]))
     title = f"## Measured on {model}; published: {block.about or block.model} ({block.source})"
     warning = [
         "The published models are others than the measured one, and their tasks too: what compares is the pattern.",

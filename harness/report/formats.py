@@ -50,6 +50,8 @@ def _record(row: Row, task: str, entry: Entry) -> dict[str, Any]:
         "parameters": r.patch["total"],
         **r.counts,
         "seconds": r.seconds,
+        "first_pass": r.routing.get("seconds"),
+        "leaky": row.leaky,
         "model_fingerprint": r.identity["model"],
         "patch_digest": r.identity["patch"],
         "cell_digest": r.digest,
@@ -70,7 +72,7 @@ def to_json(table: Table) -> str:
     """JSON: the records, and each cell's identity."""
     cells = [
         {**_record(row, task, e), "identity": e.result.identity, "scores": e.result.scores, "groups": e.result.groups,
-         "patch": e.result.patch}
+         "patch": e.result.patch, "routing": e.result.routing, "routes": e.routes}
         for row in table.rows
         for task, e in row.entries.items()
     ]  # fmt: skip
@@ -104,7 +106,8 @@ def to_latex(table: Table) -> str:
         lines += ["\\midrule", f"\\multicolumn{{{len(table.tasks) + 1}}}{{l}}{{{_tex(model)}}} \\\\"]
         for row in (r for r in table.rows if r.model == model):
             cells = [_cell(row.entries.get(t)) for t in table.tasks]
-            lines.append(" & ".join([_tex(row.variant), *cells]) + " \\\\")
+            mark = " (chosen on test documents)" if row.leaky else ""
+            lines.append(" & ".join([_tex(row.variant) + mark, *cells]) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "", *_all_numbers(table)]) + "\n"
 
 

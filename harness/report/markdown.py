@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 
 from harness.evaluation.statistics import Estimate
+from harness.report.adaptation import LEAKY, adaptation
+from harness.report.lines import line
 from harness.report.table import Entry, Row, Table
 
 _COLUMNS = (
@@ -43,6 +45,7 @@ def render(table: Table) -> str:
     parts = ["# Results", "", _legend(table), ""]
     for model in table.models:
         parts += [f"## {model}", "", *_scores(table, model), ""]
+    parts += adaptation(table)
     parts += ["## Every number", "", _COLUMNS, "", *_details(table), "", *_groups(table), *_footer(table)]
     return "\n".join(parts) + "\n"
 
@@ -71,8 +74,13 @@ def _scores(table: Table, model: str) -> list[str]:
     lines = [line(["variant", "parameters touched", *heads]), line(["---", "---:", *["---:"] * len(tasks)])]
     for row in rows:
         cells = [_score(row.entries[task]) if task in row.entries else row.absent(task) for task in tasks]
-        lines.append(line([f"`{row.variant}`", row.touched, *cells]))
+        lines.append(line([named(row), row.touched, *cells]))
     return lines
+
+
+def named(row: Row) -> str:
+    """A variant's name, with a mark where its scores cannot be compared."""
+    return f"`{row.variant}`" + (f"<br>{LEAKY}" if row.leaky else "")
 
 
 def _score(entry: Entry) -> str:
@@ -83,11 +91,6 @@ def _score(entry: Entry) -> str:
         d = entry.pairing.comparison.difference
         text += f"<br>Δ {points(d.value)} {interval(d, points)}{MARKS[entry.verdict]}"
     return text
-
-
-def line(cells: Sequence[str]) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
 
 
 def _details(table: Table) -> list[str]:
@@ -125,7 +128,7 @@ def _detail(row: Row, task: str, entry: Entry) -> list[str]:
     return [
         row.model,
         task,
-        f"`{row.variant}`",
+        named(row),
         f"{r.metric},{r.filter}",
         str(r.n),
         percent(r.chance),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.evaluation.cells import CellResult
+from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.pairing import Pairing, estimate, pair
 from harness.evaluation.statistics import ALPHA, Estimate, holm
 from harness.evaluation.store import Failure, Store
@@ -25,6 +26,7 @@ class Entry:
         pairing: against the baseline's cell; None for the baseline and where that is missing.
         adjusted_p: Holm-adjusted over the whole table.
         verdict: what the comparison shows.
+        routes: documents by the route that pass one chose, for a variant that adapts.
     """
 
     result: CellResult
@@ -32,6 +34,7 @@ class Entry:
     pairing: Pairing | None = None
     adjusted_p: float | None = None
     verdict: Verdict = "none"
+    routes: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,16 @@ class Row:
         if not self.entries:
             return ""
         patch = next(iter(self.entries.values())).result.patch
-        return "0" if not patch["touched"] else f"{patch['touched']:,} ({patch['touched'] / patch['total']:.1%})"
+        if not patch["touched"]:
+            return "0"
+        text = f"{patch['touched']:,} ({patch['touched'] / patch['total']:.1%})"
+        trained = patch["trained"]
+        return text if trained in (0, patch["touched"]) else f"{text}<br>{trained:,} trained"
+
+    @property
+    def leaky(self) -> bool:
+        """Something of it was chosen on test documents."""
+        return any(e.result.patch["config"].get("leaky") for e in self.entries.values())
 
 
 @dataclass(frozen=True)
@@ -137,7 +149,8 @@ def build_table(
         if other is not None and r.name.variant != baseline:
             pairing = pair(r, outcomes[r.name], other, outcomes[other.name])
         first: Verdict = "baseline" if r.name.variant == baseline else "none"
-        entries.setdefault((r.name.model, r.name.variant), {})[r.name.task] = Entry(r, score, pairing, None, first)
+        entry = Entry(r, score, pairing, None, first, _routes(outcomes[r.name]))
+        entries.setdefault((r.name.model, r.name.variant), {})[r.name.task] = entry
     entries, count = _adjust(entries)
     missing: dict[tuple[str, str], dict[str, Failure]] = {}
     for failure in failed:
@@ -149,6 +162,11 @@ def build_table(
     ]
     ordered = tuple(_order(rows, baseline, variants, models, shown, sort))
     return Table(folder, baseline, shown, ordered, count, tuple(damaged))
+
+
+def _routes(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """Documents by route; an outcome stands there once for each filter."""
+    return dict(Counter({o.document: o.route for o in outcomes if o.route is not None}.values()))
 
 
 def _in(name: str, chosen: Collection[str] | None) -> bool:

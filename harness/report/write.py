@@ -11,7 +11,7 @@ from harness.report.experiment import experiment_page
 from harness.report.formats import to_csv, to_json, to_latex
 from harness.report.levels import level_table, levels_page
 from harness.report.markdown import MARKS, one_line, percent, points, render
-from harness.report.table import Entry, Table
+from harness.report.table import Entry, Row, Table
 
 
 def write_pages(table: Table, out: Path | None = None) -> list[Path]:
@@ -45,12 +45,16 @@ def terminal_text(table: Table) -> str:
     for model in table.models:
         rows = [r for r in table.rows if r.model == model]
         lines = [
-            [r.variant, *(_short(r.entries[t]) if t in r.entries else r.absent(t) for t in table.tasks)] for r in rows
+            [_named(r), *(_short(r.entries[t]) if t in r.entries else r.absent(t) for t in table.tasks)] for r in rows
         ]
         blocks.append(tabulate(lines, headers=[model, *table.tasks], disable_numparse=True))
     note = f"percent (difference to {table.baseline}); ▲ resolved gain, ▼ resolved regression, no mark: unresolved"
     failed = [f"failed: {f.name}: {one_line(f.text)}" for row in table.rows for f in row.failures.values()]
     return "\n\n".join([*blocks, note, *failed, *(f"left out: {problem}" for problem in table.damaged)])
+
+
+def _named(row: Row) -> str:
+    return row.variant + (" ⚠ leaky" if row.leaky else "")
 
 
 def _short(entry: Entry) -> str:

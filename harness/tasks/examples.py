@@ -84,7 +84,7 @@ def training_examples(loaded: LoadedTask, count: int | None, seed: int, chat: Ch
     return _drawn(loaded, documents, count, seed, chat)
 
 
-def tested_examples(loaded: LoadedTask, count: int | None, seed: int, chat: Chat | None = None) -> TaskExamples:
+def leaky_examples(loaded: LoadedTask, count: int | None, seed: int, chat: Chat | None = None) -> TaskExamples:
     """The same from the documents that are tested: what is found on them is not comparable."""
     documents = [(n, i, d) for n, task in loaded.subtasks.items() for i, d in enumerate(task.eval_docs)]
     return _drawn(loaded, documents, count, seed, chat)

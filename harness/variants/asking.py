@@ -121,6 +121,13 @@ class AskingRouter:
             "asked": self.asked.digest,
         }
 
+    @property
+    def summary(self) -> str:
+        """Categories and who decides."""
+        chosen = ", ".join(f"{c} ({p.digest[:12]})" for c, p in self.experts.items())
+        judge = "the base" if self.asked.is_empty else f"an expert trained to ({self.asked.digest[:12]})"
+        return f"chosen for each document by {judge}: {chosen}, {self.asking.others} (the base)"
+
     def identity_on(self, stage: Stage) -> dict[str, Any]:
         """Nothing more: a question is judged by itself."""
         return {}

@@ -59,6 +59,13 @@ class FewShotRouter:
         """Experts, by what was trained, and how they are mixed."""
         return {"config": asdict(self.config), "experts": {n: f.name for n, f in self.experts.items()}}
 
+    @property
+    def summary(self) -> str:
+        """What is mixed, and on what."""
+        c = self.config
+        what = f"{c.shots} documents for testing" if c.leaky else f"{c.shots} of its training documents"
+        return f"mixed for each task on {what}: {', '.join(self.names)} ({c.iterations} iterations of {c.population})"
+
     def identity_on(self, stage: Stage) -> dict[str, Any]:
         """The documents that a mixture is chosen on."""
         examples = self._examples(stage)

@@ -24,6 +24,7 @@ def plan_text(base: Base, label: str, patch: Patch) -> str:
     summary = f"{touched:,} of {total:,} parameters touched ({touched / total:.2%}); digest {patch.digest[:12]}"
     extra = f"\nlayers kept: {list(patch.kept_layers)}" if patch.kept_layers is not None else ""
     extra += "\nhead and embedding are untied" if patch.untied else ""
+    extra += f"\n{patch.router.summary}" if patch.router is not None else ""
     table = tabulate(rows, headers=["part", "layers", "tensors", "parameters", "from", "example"], intfmt=",")
     return f"{head}\n{table}\n{summary}{extra}"
 
