@@ -94,9 +94,11 @@ class ResultsConfig:
 
     Attributes:
         dir: folder of the run; cells that lie there already are not run again.
+        patches: folder of what is trained, which runs may share; null for ``patches`` in ``dir``.
     """
 
     dir: str = "results/run"
+    patches: str | None = None
 
 
 @dataclass
@@ -231,6 +233,7 @@ class TaskConfig:
         cluster: what makes documents alike: ``none``, ``subtask``, or the name of a column.
         scorer: ``lm_eval``, or ``code`` (sandbox) or ``math`` (math-verify) where we own it.
         groups: group -> lm-eval tag or group whose mean is stored beside the score.
+        training_split: split of the documents that variants learn from; null takes the task's own, if it names one.
         about: one line for people.
     """
 
@@ -246,4 +249,5 @@ class TaskConfig:
     cluster: str = "none"
     scorer: str = "lm_eval"
     groups: dict[str, str] = field(default_factory=dict)
+    training_split: str | None = None
     about: str = ""

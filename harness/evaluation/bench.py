@@ -207,7 +207,7 @@ class Bench:
         return Context(
             load=self._load_donor,
             data=source_of(self.grid.run),
-            patches=self.store.folder / "patches",
+            patches=Path(self.grid.run.results.patches or self.store.folder / "patches"),
             questions=documents.questions,
             asked=documents.asked,
             chat=chat,

@@ -74,7 +74,7 @@ class Cell:
             "model": self.base.fingerprint,
             "patch": self.patch.digest,
             "task": self.task.name,
-            "task_config": {k: v for k, v in asdict(self.task.config).items() if k != "about"},
+            "task_config": {k: v for k, v in asdict(self.task.config).items() if k not in ("about", "training_split")},
             "task_yaml": {
                 name: _stable_digest(task.config.to_dict(keep_callable=True)) for name, task in tasks.items()
             },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from harness.tasks.load import LoadedTask
 from harness.tasks.sourced import CodeTask, SourcedTask
 
+logger = logging.getLogger(__name__)
 Chat = Callable[..., str]
 
 
@@ -92,22 +94,37 @@ def training_questions(loaded: LoadedTask, limit: int | None = None, chat: Chat 
 
 
 def training_documents(loaded: LoadedTask, limit: int | None = None) -> Iterator[tuple[str, int, Any]]:
-    """Subtask, number and document of each training document.
+    """Subtask, number and document of each training document; what is tested too is left out.
 
     Raises:
-        ValueError: for a task without training documents, or one that tests on them.
+        ValueError: for a task without training documents beside those that it tests.
     """
     for name, task in loaded.subtasks.items():
-        docs = task.training_docs() if task.has_training_docs() else None
+        docs = _training_split(loaded, task)
         if docs is None:
-            raise ValueError(f"task {loaded.name}: {name} has no training documents")
+            raise ValueError(f"task {loaded.name}: {name} has no training documents; see task.training_split")
         tested = {str(task.doc_to_text(doc)) for doc in task.eval_docs}
+        found, common = 0, 0
         for number, doc in enumerate(docs):
-            if limit is not None and number >= limit:
+            if limit is not None and found >= limit:
                 break
             if str(task.doc_to_text(doc)) in tested:
-                raise ValueError(f"task {loaded.name}: training document {number} of {name} is a test document too")
+                common += 1
+                continue
+            found += 1
             yield name, number, doc
+        if common and not found:
+            raise ValueError(f"task {loaded.name}: all training documents of {name} are test documents too")
+        if common:
+            logger.warning("%s: %d training documents are test documents too, and are left out", name, common)
+
+
+def _training_split(loaded: LoadedTask, task: SourcedTask) -> Any:
+    """The documents that may be learned from, as the task prepares them; None if there are none."""
+    if (split := loaded.config.training_split) is None:
+        return task.training_docs() if task.has_training_docs() else None
+    docs = task.dataset[split]
+    return task.config.process_docs(docs) if task.config.process_docs is not None else docs
 
 
 def requests_of(task: SourcedTask, name: str, number: int, doc: Any, chat: Chat | None) -> list[Instance]:
