@@ -13,9 +13,19 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 
-from harness.anatomy import Anatomy
+from harness.anatomy import ARCHITECTURES, Anatomy
 
 # Keys of a config that say where a model came from, not what it computes.
 _INCIDENTAL = {"_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"}
@@ -48,13 +58,18 @@ class ModelRef:
 
 @dataclass(frozen=True)
 class Base:
-    """A resident base model; patches go in and out of ``model``."""
+    """A resident base model; patches go in and out of ``model``.
+
+    Attributes:
+        processor: makes inputs of texts and images, for a model that reads these; its tokenizer is ``tokenizer``.
+    """
 
     ref: ModelRef
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     anatomy: Anatomy
     fingerprint: str = field(repr=False)
+    processor: ProcessorMixin | None = None
 
     @property
     def name(self) -> str:
@@ -69,12 +84,18 @@ def load_base(ref: ModelRef) -> Base:
         ValueError: if the weights are missing, broken or not safetensors.
     """
     model = load_model(ref)
-    tokenizer = AutoTokenizer.from_pretrained(ref.path, revision=ref.revision, trust_remote_code=ref.trust_remote_code)
-    return Base(ref, model, tokenizer, Anatomy.of(model), fingerprint(model))
+    settings = {"revision": ref.revision, "trust_remote_code": ref.trust_remote_code}
+    processor = None
+    if sees(model.config):
+        processor = AutoProcessor.from_pretrained(ref.path, **settings)
+        tokenizer = processor.tokenizer
+    else:
+        tokenizer = AutoTokenizer.from_pretrained(ref.path, **settings)
+    return Base(ref, model, tokenizer, Anatomy.of(model), fingerprint(model), processor)
 
 
 def load_model(ref: ModelRef) -> PreTrainedModel:
-    """Loads a causal language model from safetensors, in eval mode, on its device.
+    """Loads a causal language model, or one that reads images too, from safetensors, in eval mode, on its device.
 
     Raises:
         ValueError: if the weights are missing, broken or not safetensors.
@@ -83,7 +104,7 @@ def load_model(ref: ModelRef) -> PreTrainedModel:
     if folder.exists():
         check_folder(folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model = _kind_of(ref).from_pretrained(
             ref.path,
             revision=ref.revision,
             dtype=ref.dtype,
@@ -104,6 +125,26 @@ def load_model(ref: ModelRef) -> PreTrainedModel:
             "the devices' memory, where no patch can reach them; take more devices or a smaller dtype"
         )
     return model.eval()
+
+
+def _kind_of(ref: ModelRef) -> type[AutoModelForCausalLM] | type[AutoModelForImageTextToText]:
+    """The class that loads a model, by its config."""
+    config = AutoConfig.from_pretrained(ref.path, revision=ref.revision, trust_remote_code=ref.trust_remote_code)
+    return AutoModelForImageTextToText if sees(config) else AutoModelForCausalLM
+
+
+def sees(config: PretrainedConfig) -> bool:
+    """A model of this config reads images."""
+    architecture = ARCHITECTURES.get(config.model_type)
+    return architecture is not None and architecture.sees
+
+
+def processor_digest(processor: ProcessorMixin | None) -> str | None:
+    """SHA-256 of how images become inputs; None where there are none."""
+    if processor is None:
+        return None
+    settings = {k: v for k, v in processor.to_dict().items() if k not in ("_name_or_path", "processor_class")}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def check_folder(folder: Path) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.anatomy.architectures import ARCHITECTURES, Architecture, LayoutName, Part
+from harness.anatomy.architectures import ARCHITECTURES, BACKBONES, Architecture, LayoutName, Part
 from harness.anatomy.layouts import Interleaved, Layout, Plain, Stacked, Transposed
 
 
@@ -64,10 +64,16 @@ class Anatomy:
         if architecture is None:
             known = ", ".join(sorted(ARCHITECTURES))
             raise ValueError(f"architecture {config.model_type!r} is not known; known: {known}")
+        text = config.get_text_config()
+        if architecture.sees and text.model_type not in BACKBONES:
+            raise ValueError(
+                f"the language model of this {config.model_type} is of type {text.model_type!r}; "
+                f"known: {', '.join(BACKBONES)}"
+            )
         layers = model.get_submodule(architecture.layers)
         assert isinstance(layers, nn.ModuleList)
-        heads = int(config.num_attention_heads)
-        kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
+        heads = int(text.num_attention_heads)
+        kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
         embed = model.get_submodule(architecture.embeds[0])
         head = model.get_submodule(architecture.head)
         tied = head.weight is embed.weight

@@ -47,6 +47,7 @@ class Architecture:
         embeds: module paths of the embeddings (tokens first, then positions if learned).
         head: module path of the output head.
         attention: path of the attention module in a layer.
+        sees: it reads images too; the table is of its language model, and nothing else of it is a part.
     """
 
     model_type: str
@@ -57,6 +58,7 @@ class Architecture:
     embeds: tuple[str, ...]
     head: str = "lm_head"
     attention: str = "self_attn"
+    sees: bool = False
 
 
 _LLAMA_PARTS: dict[Part, tuple[str, LayoutName]] = {
@@ -70,10 +72,13 @@ _LLAMA_PARTS: dict[Part, tuple[str, LayoutName]] = {
 }
 
 
-def _llama_like(model_type: str, norms: tuple[str, ...]) -> Architecture:
-    return Architecture(model_type, "model.layers", _LLAMA_PARTS, norms, ("model.norm",), ("model.embed_tokens",))
+def _llama_like(model_type: str, norms: tuple[str, ...], root: str = "model", sees: bool = False) -> Architecture:
+    outer, embeds = (f"{root}.norm",), (f"{root}.embed_tokens",)
+    return Architecture(model_type, f"{root}.layers", _LLAMA_PARTS, norms, outer, embeds, sees=sees)
 
 
+# Language models of models that read images, whose parts have the names of Llama's.
+BACKBONES = ("llama", "mistral", "qwen2")
 _PRE_NORMS = ("input_layernorm", "post_attention_layernorm")
 
 _GPT2 = Architecture(
@@ -117,6 +122,9 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         # Qwen3 norms each head's queries and keys.
         _llama_like("qwen3", (*_PRE_NORMS, "self_attn.q_norm", "self_attn.k_norm")),
         _llama_like("olmo", _PRE_NORMS),
+        # A language model of Llama's, Mistral's or Qwen2's family behind a tower that reads images.
+        _llama_like("llava", _PRE_NORMS, "model.language_model", sees=True),
+        _llama_like("llava_next", _PRE_NORMS, "model.language_model", sees=True),
         # OLMo 2 norms after each block, and queries and keys over all heads at once.
         _llama_like(
             "olmo2",

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
 from harness.anatomy import ARCHITECTURES
 from harness.engine.hf import ResidentLM
@@ -14,6 +14,8 @@ from harness.engine.plans import Plans
 from harness.engine.sampling import Sampling
 from harness.engine.settings import EngineSettings
 from harness.engine.tree_lm import TreeLM
+from harness.engine.vision import ResidentVisionLM
+from harness.models import sees
 
 logger = logging.getLogger(__name__)
 ENGINES = ("tree", "hf")
@@ -32,6 +34,8 @@ def why_not_tree(model: PreTrainedModel, attn_implementation: str | None = None)
     """
     config = model.config
     name = type(model).__name__
+    if sees(config):
+        return f"{name} reads images"
     if config.model_type not in ARCHITECTURES or not type(model).__module__.startswith("transformers."):
         return f"{name} is not one of the architectures it was tested on ({', '.join(sorted(ARCHITECTURES))})"
     if ropes := _rope_types(getattr(config, "rope_parameters", None) or {}) & _ROPES_BY_LENGTH:
@@ -49,7 +53,9 @@ def _rope_types(parameters: Mapping[str, Any]) -> set[str]:
 
 
 def engine_of(model: PreTrainedModel, asked: str, attn_implementation: str | None = None) -> str:
-    """The engine that will run: what was asked for, or ``hf`` where that cannot be."""
+    """The engine that will run: what was asked for, or ``hf`` where that cannot be, or ``hf-multimodal``."""
+    if sees(model.config):
+        return "hf-multimodal"
     return "hf" if asked == "tree" and why_not_tree(model, attn_implementation) else asked
 
 
@@ -64,7 +70,7 @@ def depends_on_batch(model: PreTrainedModel, engine: str, settings: Mapping[str,
     if settings is None:
         return False
     sampling, _ = Sampling.of(model, settings)
-    return sampling is None or (engine == "hf" and sampling.do_sample)
+    return sampling is None or (engine != "tree" and sampling.do_sample)
 
 
 def open_engine(
@@ -75,6 +81,7 @@ def open_engine(
     max_length: int | None = None,
     attn_implementation: str | None = None,
     plans: Plans | None = None,
+    processor: ProcessorMixin | None = None,
 ) -> ResidentLM:
     """The backend under lm-eval for a resident model; the log says when it is not the one asked for.
 
@@ -86,8 +93,11 @@ def open_engine(
         max_length: context in tokens; None for the model's own.
         attn_implementation: the attention that was asked for.
         plans: encoded requests of the same base, shared between variants.
+        processor: makes inputs of texts and images, for a model that reads these.
     """
     assert asked in ENGINES, f"engine {asked!r}"
+    if processor is not None:
+        return ResidentVisionLM(model, processor, settings.batch_size, max_length)
     reason = why_not_tree(model, attn_implementation) if asked == "tree" else None
     if reason:
         logger.warning("engine=tree: %s; lm-eval's own backend (engine=hf) takes over", reason)

@@ -19,13 +19,14 @@ _LIMIT_ALIASES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completio
 DEFAULT_BUDGET = 256  # lm-eval's own default of max_gen_toks
 
 
-class _CountNaN(LogitsProcessor):
+class CountNaN(LogitsProcessor):
     """Counts rows with a NaN among their logits; greedy decoding would hide them as token 0."""
 
     def __init__(self, accounting: Accounting) -> None:
         self._accounting = accounting
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Called at each step, with the logits of all rows; they are left as they are."""
         self._accounting.not_finite += int(scores.isnan().any(dim=-1).sum())
         return scores
 
@@ -82,7 +83,7 @@ class ResidentLM(HFLM):
 
     def _model_generate(self, context: Any, max_length: int, stop: list[str], **generation_kwargs: Any) -> Any:
         self.cell_deadline.check()
-        watch = LogitsProcessorList([_CountNaN(self.accounting)])
+        watch = LogitsProcessorList([CountNaN(self.accounting)])
         if self._deadline is not None:
             # transformers counts from the start of the batch, which is the start of each of its texts.
             generation_kwargs["max_time"] = self._deadline

@@ -16,7 +16,7 @@ from harness.config.schema import RuntimeConfig
 from harness.data import rows_digest
 from harness.engine import depends_on_batch, engine_of
 from harness.evaluation.cells import CellName, identity_digest
-from harness.models import Base, tokenizer_digest
+from harness.models import Base, processor_digest, tokenizer_digest
 from harness.patch import Patch, Stage
 from harness.tasks.load import LoadedTask
 
@@ -96,6 +96,7 @@ class Cell:
             "sandbox": self.sandbox if self.task.config.scorer == "code" else None,
             "versions": {name: version(name) for name in _LIBRARIES},
             **routed,
+            **({"processor": processor_digest(self.base.processor)} if self.base.processor is not None else {}),
         }
 
     @property

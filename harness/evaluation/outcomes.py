@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from harness.data import rows_digest
 from harness.engine import ResidentLM, RoutedLM
 from harness.evaluation.cells import Outcome
 from harness.tasks.load import LoadedTask
+from harness.tasks.sourced import SourcedTask
 
 
 def outcomes_of(
@@ -25,7 +27,7 @@ def outcomes_of(
                 Outcome(
                     subtask=subtask,
                     doc_id=int(row["doc_id"]),
-                    doc_hash=row["doc_hash"],
+                    doc_hash=_doc_hash(row, task.subtasks[subtask]),
                     prompt_hash=row["prompt_hash"],
                     filter=row["filter"],
                     prediction=_plain(row["filtered_resps"]),
@@ -37,6 +39,13 @@ def outcomes_of(
                 )
             )
     return out
+
+
+def _doc_hash(row: Mapping[str, Any], task: SourcedTask) -> str:
+    """lm-eval's hash of the document; of one with an image it hashes where that lies in memory, so it gets ours."""
+    if task.config.doc_to_image is None:
+        return str(row["doc_hash"])
+    return rows_digest([task.eval_docs[int(row["doc_id"])]])
 
 
 def cluster_of(kind: str, subtask: str, doc: Mapping[str, Any]) -> str | None:

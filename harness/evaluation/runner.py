@@ -94,6 +94,7 @@ def _opener(cell: Cell, plans: Plans | None, deadline: Deadline) -> Callable[[Pr
             runtime.max_length,
             runtime.attn_implementation,
             plans,
+            cell.base.processor,
         )
         lm.cell_deadline = deadline
         return lm

@@ -152,8 +152,9 @@ def _keep_layers(model: PreTrainedModel, kept: tuple[int, ...], undo: list[Calla
         for module in layers[old].modules():
             if hasattr(module, "layer_idx"):
                 _set(module, "layer_idx", new, undo)
-    types = getattr(model.config, "layer_types", None)
+    config = model.config.get_text_config()
+    types = getattr(config, "layer_types", None)
     _set(model.get_submodule(path), leaf, nn.ModuleList([layers[i] for i in kept]), undo)
-    _set(model.config, "num_hidden_layers", len(kept), undo)
+    _set(config, "num_hidden_layers", len(kept), undo)
     if types is not None:
         _set(model.config, "layer_types", [types[i] for i in kept], undo)

@@ -102,7 +102,9 @@ def _drawn(
 def _document(task: SourcedTask, name: str, number: int, doc: Any, chat: Chat | None) -> _Document:
     requests = requests_of(task, name, number, doc, chat)
     gold = None
-    if task.OUTPUT_TYPE == "generate_until" and not isinstance(task, CodeTask):
+    # lm-eval cannot score a text behind an image.
+    seen = len(requests[0].args) > 2
+    if task.OUTPUT_TYPE == "generate_until" and not isinstance(task, CodeTask) and not seen:
         prompt, target = requests[0].args[0], f"{task.config.target_delimiter}{task.doc_to_target(doc)}"
         gold = replace(requests[0], request_type="loglikelihood", arguments=(prompt, target))
     return _Document(task, doc, tuple(requests), gold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -74,11 +75,11 @@ def transferred(base: Base, config: TransferVariant, context: Context) -> Path:
         "expert": folder.name,
         "config": asdict(config),
     }
-    return context.folder_once("transfer", key, partial(_transfer, base, config, folder))
+    return context.folder_once("transfer", key, partial(_transfer, base, source, config, folder))
 
 
-def _transfer(base: Base, config: TransferVariant, trained: Path, folder: Path) -> None:
-    settings, z = read_z(base, trained)
+def _transfer(base: Base, source: Base, config: TransferVariant, trained: Path, folder: Path) -> None:
+    settings, z = read_z(base, trained, _names(source, base))
     rng = torch.Generator().manual_seed(config.seed)
     if config.order == "shuffled":
         z = {name: values[torch.randperm(len(values), generator=rng)] for name, values in sorted(z.items())}
@@ -90,8 +91,20 @@ def _transfer(base: Base, config: TransferVariant, trained: Path, folder: Path) 
         tuned.keep(adapted, folder, {"parameters": measured["parameters"], "seed": config.seed})
 
 
-def read_z(base: Base, folder: Path) -> tuple[Any, dict[str, Tensor]]:
+def _names(source: Base, base: Base) -> dict[str, str]:
+    """Module of one model -> module of another that is the same part of the same layer."""
+    there = {(s.part, s.layer): s.name for s in base.anatomy.sites if not s.is_bias}
+    own = {s.name: there.get((s.part, s.layer)) for s in source.anatomy.sites if not s.is_bias}
+    return {a.removesuffix(".weight"): b.removesuffix(".weight") for a, b in own.items() if b is not None}
+
+
+def read_z(base: Base, folder: Path, names: Mapping[str, str] | None = None) -> tuple[Any, dict[str, Tensor]]:
     """An SVF adapter's config, and what it stores for each module (z, or p of the conserving form).
+
+    Args:
+        base: the model that it is to fit.
+        folder: where it lies.
+        names: module of the model that it was trained on -> module of the base; None where these are equal.
 
     Raises:
         ValueError: if it does not fit the base.
@@ -104,6 +117,9 @@ def read_z(base: Base, folder: Path) -> tuple[Any, dict[str, Tensor]]:
     settings.inference_mode = False
     with safe_open(folder / "adapter_model.safetensors", "pt") as file:
         z = {key.removeprefix(ROOT).removesuffix(".svf_z"): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    if names is not None:
+        z = {names.get(name, name): values for name, values in z.items()}
+        settings.target_modules = set(z)
     own = dict(base.model.named_modules())
     for name, values in z.items():
         weight = getattr(own.get(name), "weight", None)
