@@ -8,7 +8,7 @@ SOURCES := pyproject.toml constraints.txt
 # Every session starts several processes: without compiled modules each of them compiles its own, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo stethoscope test slow lint lab clean
+.PHONY: demo stethoscope transformer2 test slow lint lab clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/pytest suites -n $(JOBS) --model lab-base \
@@ -23,6 +23,12 @@ stethoscope: $(VENV)/.train
 
 test: $(VENV)/.test
 	$(VENV)/bin/pytest tests -n $(JOBS) -m "not slow"
+
+transformer2: $(VENV)/.train
+	for experiment in table1 table2 ablation transfer; do \
+	  $(VENV)/bin/python -m harness experiment=t2_$$experiment model=lab || exit 1; \
+	done
+	@echo "The pages: results/t2_{table1,table2,ablation,transfer}/{table,experiment}.md"
 
 slow: $(VENV)/.test
 	$(VENV)/bin/pytest tests -n $(JOBS) -m slow

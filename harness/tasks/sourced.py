@@ -11,7 +11,7 @@ from typing import Any
 
 from lm_eval.api.task import ConfigurableTask
 
-from harness.data import DataSource
+from harness.data import DataSource, told
 from harness.engine import Deadline
 from harness.grading.code import pass_at_k, passes
 from harness.grading.mathematics import equal
@@ -63,7 +63,7 @@ class SourcedTask(ConfigurableTask):
 
     def doc_to_target(self, doc: Any, doc_to_target: Any = None) -> Any:
         """The answer, once a document: lm-eval compiles the template for each outcome of each variant anew."""
-        key = json.dumps([doc, str(doc_to_target)], sort_keys=True, default=str)
+        key = json.dumps([doc, str(doc_to_target)], sort_keys=True, default=told)
         if key not in self._targets:
             self._targets[key] = super().doc_to_target(doc, doc_to_target)
         return deepcopy(self._targets[key])
