@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.compose import compose_task, expand_tasks
-from harness.data import BUILTIN, DataSource
+from harness.data import BUILTIN, SUFFIXES, DataSource
+from harness.files import atomic_write
 from harness.sandbox import Execution
 from harness.tasks.load import load_task
+from harness.tasks.questions import training_split
 
 
 class _Recorded(Mapping[str, Any]):
@@ -68,8 +70,13 @@ class _NoSandbox:
         raise AssertionError("no program runs while a mirror is filled")
 
 
-def fill(tasks: Sequence[str], out: Path) -> list[Path]:
+def fill(tasks: Sequence[str], out: Path, training: bool = False) -> list[Path]:
     """Writes the splits that the tasks read; files that exist already are kept.
+
+    Args:
+        tasks: names of tasks or suites.
+        out: folder of the mirror.
+        training: write also what variants learn from, where the task has that.
 
     Returns:
         The files that were written.
@@ -80,14 +87,25 @@ def fill(tasks: Sequence[str], out: Path) -> list[Path]:
     written = []
     for task in expand_tasks(tasks):
         source = RecordingSource("hub")
-        load_task(task, compose_task(task, {})[0], source, _NoSandbox())
+        loaded = load_task(task, compose_task(task, {})[0], source, _NoSandbox())
+        if training:
+            for subtask in loaded.subtasks.values():
+                training_split(loaded, subtask)
         for path, name, recorded in source.opened:
             for split, rows in recorded.read.items():
-                file = out / path / (name or "default") / f"{split}.jsonl.gz"
-                if not file.exists():
-                    _write(file, rows)
-                    written.append(file)
+                folder = out / path / (name or "default")
+                if any((folder / f"{split}{suffix}").exists() for suffix in SUFFIXES):
+                    continue
+                # Images have no form in JSON.
+                seen = "Image(" in str(getattr(rows, "features", ""))
+                written.append(folder / f"{split}{'.parquet' if seen else '.jsonl.gz'}")
+                (_write_parquet if seen else _write)(written[-1], rows)
     return written
+
+
+def _write_parquet(file: Path, rows: Any) -> None:
+    with atomic_write(file) as handle:
+        rows.to_parquet(handle.buffer)
 
 
 def _write(file: Path, rows: Any) -> None:
@@ -112,10 +130,11 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m harness.tasks.mirror", description=__doc__)
     parser.add_argument("--tasks", required=True, help="tasks or suites, with commas")
+    parser.add_argument("--training", action="store_true", help="what variants learn from as well")
     parser.add_argument("--out", type=Path, required=True, help="folder of the mirror")
     args = parser.parse_args(arguments)
     try:
-        written = fill([t.strip() for t in args.tasks.split(",") if t.strip()], args.out)
+        written = fill([t.strip() for t in args.tasks.split(",") if t.strip()], args.out, args.training)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -100,7 +100,7 @@ def training_documents(loaded: LoadedTask, limit: int | None = None) -> Iterator
         ValueError: for a task without training documents beside those that it tests.
     """
     for name, task in loaded.subtasks.items():
-        docs = _training_split(loaded, task)
+        docs = training_split(loaded, task)
         if docs is None:
             raise ValueError(f"task {loaded.name}: {name} has no training documents; see task.training_split")
         tested = {str(task.doc_to_text(doc)) for doc in task.eval_docs}
@@ -119,7 +119,7 @@ def training_documents(loaded: LoadedTask, limit: int | None = None) -> Iterator
             logger.warning("%s: %d training documents are test documents too, and are left out", name, common)
 
 
-def _training_split(loaded: LoadedTask, task: SourcedTask) -> Any:
+def training_split(loaded: LoadedTask, task: SourcedTask) -> Any:
     """The documents that may be learned from, as the task prepares them; None if there are none."""
     if (split := loaded.config.training_split) is None:
         return task.training_docs() if task.has_training_docs() else None

@@ -1,5 +1,6 @@
 import datasets
 import pytest
+from PIL import Image
 
 from harness.data import DataSource
 from harness.tasks import mirror
@@ -55,3 +56,23 @@ def test_without_a_hub_it_says_so(tmp_path, capsys):
     assert "task gsm8k: data set 'openai/gsm8k'" in capsys.readouterr().err
     assert mirror.main(["--tasks", "gsm9k", "--out", str(tmp_path)]) == 2
     assert "unknown task or suite 'gsm9k'" in capsys.readouterr().err
+
+
+def test_what_variants_learn_from_is_written_when_asked_for(hub, tmp_path):
+    mirror.fill(["mbpp"], tmp_path / "a")
+    assert not (tmp_path / "a/google-research-datasets/mbpp/full/train.jsonl.gz").exists()
+    mirror.fill(["mbpp"], tmp_path / "b", training=True)
+    assert (tmp_path / "b/google-research-datasets/mbpp/full/train.jsonl.gz").exists()
+
+
+def test_images_are_written_as_images(tmp_path, monkeypatch):
+    picture = Image.new("RGB", (4, 3), (250, 10, 20))
+    rows = {"image": [picture], "question": ["What colour is it?"], "answers": [["red"] * 10]}
+    made = datasets.Dataset.from_dict(rows)
+    monkeypatch.setattr("harness.data.datasets.load_dataset", lambda **_: {"train": made, "validation": made})
+    (train, tested) = sorted(mirror.fill(["textvqa"], tmp_path))
+    assert (train.name, tested.name) == ("train.parquet", "validation.parquet")
+    (row,) = DataSource("mirror", tmp_path).open("lmms-lab/textvqa", None, "t")["validation"]
+    assert row["image"].tobytes() == picture.tobytes()
+    assert row["question"] == "What colour is it?"
+    assert mirror.fill(["textvqa"], tmp_path) == []
