@@ -11,6 +11,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs
 
+from harness.data import rows_digest
 from harness.tasks.load import LoadedTask
 from harness.tasks.sourced import CodeTask, SourcedTask
 
@@ -37,6 +38,11 @@ class TaskQuestion:
     _doc: Mapping[str, Any]
     _request: Instance
     _metric: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the document and the metric."""
+        return rows_digest([self._doc, [self._metric]])
 
     @property
     def target(self) -> str:

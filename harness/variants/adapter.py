@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from harness.patch import Change, Patch
 from harness.variants.context import Context, provenance
 
 _FILES = ("adapter_config.json", "adapter_model.safetensors")
+_INCIDENTAL = ("base_model_name_or_path", "revision", "peft_version", "inference_mode", "auto_mapping")
 
 
 def build(base: Base, config: AdapterVariant, context: Context) -> Patch:
@@ -63,6 +66,15 @@ def changes_of(base: Base, names: Iterable[str], source: str = "adapter") -> lis
         part, layer = (site.part, site.layer) if site else ("other", None)
         out.append(Change(name, part, layer, base.model.get_parameter(name).numel(), source))
     return out
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 of what an adapter computes: its config, without where its base lay, and its weights."""
+    content = json.loads((folder / _FILES[0]).read_text(encoding="utf-8"))
+    kept = {key: sorted(v) if isinstance(v, list) else v for key, v in content.items() if key not in _INCIDENTAL}
+    digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
+    digest.update((folder / _FILES[1]).read_bytes())
+    return digest.hexdigest()
 
 
 def folder_of(config: AdapterVariant) -> Path:

@@ -92,6 +92,10 @@ class _KindQuestion:
     _asking: Asking
     _category: str
 
+    @property
+    def digest(self) -> str:
+        return self._category
+
     def grade(self, text: str) -> float:
         return 1.0 if self._asking.read(text) == self._category else -1.0
 
@@ -119,7 +123,8 @@ def _classifier(base: Base, config: ClassifierVariant, asking: Asking, context: 
         "tokenizer": tokenizer_digest(base.tokenizer),
         "dtype": str(base.model.dtype),
         "config": {**asdict(config), "experts": None},
-        "questions": [(q.prompt, q._category) for q in questions],
+        "questions": [(q.prompt, q.digest) for q in questions],
+        "versions": tuned.versions(),
     }
     return context.folder_once("classifier", key, partial(_train, base, config, settings, questions))
 

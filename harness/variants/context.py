@@ -52,6 +52,10 @@ class GradedQuestion(Protocol):
         """What names it."""
 
     @property
+    def digest(self) -> str:
+        """What its grades depend on."""
+
+    @property
     def target(self) -> str:
         """The answer that the task gives, as text behind the prompt."""
 

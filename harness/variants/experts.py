@@ -72,7 +72,8 @@ def transferred(base: Base, config: TransferVariant, context: Context) -> Path:
         "base": base.fingerprint,
         "source": source.fingerprint,
         "tokenizer": tokenizer_digest(base.tokenizer),
-        "expert": folder.name,
+        "expert": adapter.digest_of(folder),
+        "versions": tuned.versions(),
         "config": asdict(config),
     }
     return context.folder_once("transfer", key, partial(_transfer, base, source, config, folder))

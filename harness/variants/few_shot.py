@@ -21,7 +21,7 @@ from harness.models import Base, tokenizer_digest
 from harness.patch import Examples, Patch, Query, Routing, Stage
 from harness.svf.search import Iterate, SearchSettings, Value, search
 from harness.variants import tuned
-from harness.variants.adapter import merged
+from harness.variants.adapter import digest_of, merged
 from harness.variants.context import Context
 from harness.variants.experts import read_z
 from harness.variants.injected import injected
@@ -56,8 +56,8 @@ class FewShotRouter:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Experts, by what was trained, and how they are mixed."""
-        return {"config": asdict(self.config), "experts": {n: f.name for n, f in self.experts.items()}}
+        """Experts, by their adapters, and how they are mixed."""
+        return {"config": asdict(self.config), "experts": {n: digest_of(f) for n, f in self.experts.items()}}
 
     @property
     def summary(self) -> str:
@@ -79,6 +79,7 @@ class FewShotRouter:
             "tokenizer": tokenizer_digest(self.base.tokenizer),
             "dtype": str(self.base.model.dtype),
             "documents": examples.digest,
+            "versions": tuned.versions(),
             **self.identity,
         }
         folder = self.context.folder_once("few_shot", key, partial(self._search, stage, examples))

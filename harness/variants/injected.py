@@ -29,14 +29,18 @@ def injected(base: Base, config: Any, seed: int = 0) -> Iterator[Any]:
     model = base.model
     flags = {name: p.requires_grad for name, p in model.named_parameters()}
     attributes = set(vars(model))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        adapted = get_peft_model(model, config)
+    # By reference, and not by PEFT's own unloading: it has none for what failed half-way.
+    children = [(module, dict(module._modules)) for module in model.modules()]
     try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            adapted = get_peft_model(model, config)
         adapted.eval()
         yield adapted
     finally:
-        adapted.base_model.unload()
+        for module, own in children:
+            module._modules.clear()
+            module._modules.update(own)
         for name in set(vars(model)) - attributes:
             delattr(model, name)
         for name, parameter in model.named_parameters():

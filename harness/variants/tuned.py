@@ -47,13 +47,14 @@ def patch_of(base: Base, config: Any, folder: Path, source: str) -> Patch:
     if not tensors:
         logger.warning("%s: no step was better than the start, so the variant is the base", source)
     made = provenance(base, config, changes_of(base, list(tensors), source), seeds={"train": measured.pop("seed")})
-    versions = {**made.versions, **_versions()}
+    used = {**made.versions, **versions()}
     return Patch(
-        tensors, provenance=replace(made, trained=measured.pop("parameters"), measured=measured, versions=versions)
+        tensors, provenance=replace(made, trained=measured.pop("parameters"), measured=measured, versions=used)
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Versions of what trains and merges."""
     return {name: version(name) for name in ("torch", "transformers", "peft")}
 
 
@@ -68,14 +69,14 @@ def trained(base: Base, config: TunedVariant, context: Context) -> Path:
         make = partial(_learn, base, settings, texts, config)
     else:
         questions = list(_questions(config, context))
-        own = {"questions": [q.prompt for q in questions]}
+        own = {"questions": [(q.prompt, q.digest) for q in questions]}
         make = partial(_reinforce, base, settings, questions, config)
     key = {
         "base": base.fingerprint,
         "tokenizer": tokenizer_digest(base.tokenizer),
         "dtype": str(base.model.dtype),
         "config": asdict(config),
-        "versions": _versions(),
+        "versions": versions(),
         **own,
     }
     return context.folder_once(config.method, key, make)

@@ -243,6 +243,20 @@ def test_the_base_may_be_one_of_them(lab, context, tmp_path):
     assert found["base"] > 0.9
 
 
+def test_an_expert_is_known_by_what_it_computes(lab, context, tmp_path):
+    """Not by the name of its folder, nor by where its base lay."""
+    config = few_shot(lab, tmp_path)
+    router = build(lab, VariantSpec("f", "few_shot", config), context).router
+    before = router.identity["experts"]
+    file = tmp_path / "high" / "adapter_config.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "base_model_name_or_path": "/elsewhere"}))
+    assert router.identity["experts"] == before
+    zed(lab, tmp_path / "high", 1.4)
+    assert router.identity["experts"]["low"] == before["low"]
+    assert router.identity["experts"]["high"] != before["high"]
+
+
 def test_mixtures_by_hand():
     z = {"a": {"m": torch.tensor([1.0, 2.0])}, "b": {"m": torch.tensor([3.0, 0.0]), "n": torch.tensor([5.0])}}
     out = mixture(z, ["a", "b", "base"], {"m": 0, "n": 1}, torch.tensor([[0.5, 0.25, 0.25], [0.0, 0.5, 0.5]]))

@@ -26,6 +26,8 @@ class Asked:
     name: str
     settings: dict = field(default_factory=lambda: {"until": ["\n"]})
 
+    digest = ""
+
     @property
     def target(self):
         return " 7"

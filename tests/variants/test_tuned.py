@@ -112,6 +112,18 @@ def test_what_was_injected_is_gone_also_when_the_body_raises(lab):
     assert set(before) == {n for n, _ in lab.model.named_parameters()}
 
 
+def test_an_injection_that_fails_half_way_leaves_the_base(lab):
+    """The first layers are adapted when the embedding, which cannot be, is met."""
+    types = [type(m) for m in lab.model.modules()]
+    with (
+        pytest.raises(ValueError, match="SVF works on Linear and Conv1D"),
+        injected(lab, SvfConfig(target_modules=["gate_proj", "norm"])),
+    ):
+        pass
+    assert [type(m) for m in lab.model.modules()] == types
+    assert not hasattr(lab.model, "peft_config")
+
+
 def test_the_start_is_seeded(lab):
     def drawn(seed):
         torch.rand(seed + 1)  # what was drawn before does not matter
