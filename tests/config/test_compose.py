@@ -1,13 +1,14 @@
 import pytest
 
 from harness.config import compose as c
+from harness.config import specs
 from harness.config.paths import CONF
 
 
 def test_every_file_of_conf_composes():
     """Each variant, task, model, suite and group file, against its schema."""
     for name in c.known("variant"):
-        c.compose_variant(name, "lab-reasoner", {})
+        specs.compose_variant(name, "lab-reasoner", {})
     for name in c.known("task"):
         c.compose_task(name, {})
     for name in c.known("models"):
@@ -42,14 +43,14 @@ def test_no_group_of_conf_is_forgotten():
 
 
 def test_presets_say_what_the_paper_says():
-    assert c.compose_variant("oproj_merged", "d", {})[0].config.parts == ["o_proj"]
-    assert c.compose_variant("qkv_merged", "d", {})[0].config.parts == ["qkv"]
-    assert c.compose_variant("mlp_merged", "d", {})[0].config.parts == ["mlp"]
-    assert c.compose_variant("all_but_oproj_merged", "d", {})[0].config.parts == ["all", "-o_proj"]
+    assert specs.compose_variant("oproj_merged", "d", {})[0].config.parts == ["o_proj"]
+    assert specs.compose_variant("qkv_merged", "d", {})[0].config.parts == ["qkv"]
+    assert specs.compose_variant("mlp_merged", "d", {})[0].config.parts == ["mlp"]
+    assert specs.compose_variant("all_but_oproj_merged", "d", {})[0].config.parts == ["all", "-o_proj"]
 
 
 def test_settings_replace_and_are_shown_in_the_label():
-    spec, taken = c.compose_variant("oproj_merged", "d", {"layers": "0:2", "steps": ["x"]})
+    spec, taken = specs.compose_variant("oproj_merged", "d", {"layers": "0:2", "steps": ["x"]})
     assert spec.config.layers == "0:2"
     assert spec.label == "oproj_merged(layers=0:2)"
     assert taken == {"layers"}
@@ -80,7 +81,7 @@ def test_mistakes_name_what_is_valid(overrides, words):
 
 def test_unknown_names_are_met_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown variant 'oproj_merge'. Did you mean oproj_merged.*Known: .*base"):
-        c.compose_variant("oproj_merge", None, {})
+        specs.compose_variant("oproj_merge", None, {})
     with pytest.raises(ValueError, match=r"unknown task or suite 'gsm'.*Known: .*gsm8k"):
         c.expand_tasks(["gsm"])
     with pytest.raises(ValueError, match=r"unknown model 'labb'.*lab-base.*folder or a hub id"):
@@ -92,7 +93,7 @@ def test_a_users_own_conf_extends_ours(tmp_path, monkeypatch):
     (tmp_path / "variant" / "mine.yaml").write_text("defaults: [destroy, _self_]\nparts: [mlp]\nlayers: '0:1'\n")
     monkeypatch.setenv("HARNESS_CONF", str(tmp_path))
     assert "mine" in c.known("variant")
-    assert c.compose_variant("mine", None, {})[0].config.layers == "0:1"
+    assert specs.compose_variant("mine", None, {})[0].config.layers == "0:1"
     (tmp_path / "variant" / "base.yaml").write_text("method: base\n")
     with pytest.raises(ValueError, match=r"variant/base.yaml exist in the package's conf/ too"):
         c.known("variant")
@@ -103,12 +104,12 @@ def test_mistyped_key_in_a_users_variant_is_found(tmp_path, monkeypatch):
     (tmp_path / "variant" / "mine.yaml").write_text("defaults: [merge, _self_]\nprats: [mlp]\n")
     monkeypatch.setenv("HARNESS_CONF", str(tmp_path))
     with pytest.raises(ValueError, match=r"variant mine.*prats.*Keys: method, donor, parts"):
-        c.compose_variant("mine", "d", {})
+        specs.compose_variant("mine", "d", {})
 
 
 def test_settings_of_a_model_stand_between_the_variants_own_and_the_runs():
     of_model = {"freeze": {"train": {"learning_rate": 0.5, "epochs": 2}, "layers": "0:1"}, "svf": {"held_back": 3}}
-    spec, taken = c.compose_variant("freeze_f1", None, {"train": {"epochs": 3}}, of_model)
+    spec, taken = specs.compose_variant("freeze_f1", None, {"train": {"epochs": 3}}, of_model)
     assert (spec.config.train.learning_rate, spec.config.train.epochs) == (0.5, 3)
     assert spec.config.train.weight_decay == 1e-4
     assert spec.config.layers == "0:1"
@@ -118,5 +119,5 @@ def test_settings_of_a_model_stand_between_the_variants_own_and_the_runs():
 
 def test_lab_models_settings_fit_their_variants():
     model = c.compose_model("lab-base")[1]
-    spec, _ = c.compose_variant("freeze_f2", model.donor, {}, model.variant)
+    spec, _ = specs.compose_variant("freeze_f2", model.donor, {}, model.variant)
     assert (spec.config.data.path, spec.config.data.divider) == ("harness/lab", None)
