@@ -30,7 +30,7 @@ def build_asking(base: Base, config: PromptVariant, context: Context, build_one:
         ValueError: if an expert cannot be built, or prompt and categories do not go together.
     """
     asking = _asking(config, context)
-    experts = {category: build_one(base, spec, context) for category, spec in config.experts.items()}
+    experts = {category: _waiting(build_one(base, spec, context)) for category, spec in config.experts.items()}
     asked, own = Patch(), 0
     if isinstance(config, ClassifierVariant):
         folder = _classifier(base, config, asking, context)
@@ -70,6 +70,11 @@ def _asking(config: PromptVariant, context: Context) -> Asking:
     if config.others in config.experts:
         raise ValueError(f"{config.method}: {config.others!r} is the category of the base, so it has no expert")
     return Asking(config.ask, (*config.experts, config.others), config.others, context.chat)
+
+
+def _waiting(patch: Patch) -> Patch:
+    """Held on the CPU: one expert at a time is on the device."""
+    return replace(patch, tensors={name: tensor.cpu() for name, tensor in patch.tensors.items()})
 
 
 def _changes(experts: dict[str, Patch]) -> list[Change]:
