@@ -25,6 +25,7 @@ class PublishedRow:
         tokens: average tokens of an answer.
         level: level of its answers, as the authors read them.
         also: other columns that the paper prints, by their heads.
+        n: task -> documents, where this row's are others than the block's.
     """
 
     variant: str = MISSING
@@ -33,6 +34,7 @@ class PublishedRow:
     tokens: float | None = None
     level: str | None = None
     also: dict[str, Any] = field(default_factory=dict)
+    n: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from harness.config.compose import compose_model, entry, known, unknown
 from harness.config.typed import typed
@@ -47,10 +48,24 @@ def compose_variant(
     keys = {f.name for f in fields(kind)} - {"method"}
     own = _own(of_model, method, name)
     taken = {k: v for k, v in settings.items() if k in keys}
-    config: Any = typed(kind, OmegaConf.merge(content, *own, taken), f"variant {name}")
+    try:
+        merged = OmegaConf.merge(*_replacing([content, *own, taken]))
+    except OmegaConfBaseException as error:
+        raise ValueError(f"variant {name}: {str(error).splitlines()[0]}") from error
+    config: Any = typed(kind, merged, f"variant {name}")
     _compose_inner(config, donor, of_model)
     extra = ",".join(f"{k}={short(v)}" for k, v in sorted(taken.items()))
     return VariantSpec(f"{name}({extra})" if extra else name, method, config), set(taken)
+
+
+def _replacing(layers: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Layers of settings, the last above the others; who names experts or tasks names all of them."""
+    out = [dict(layer) for layer in layers]
+    for i, layer in enumerate(out):
+        for key in {"experts", "tasks"} & set(layer):
+            for below in out[:i]:
+                below.pop(key, None)
+    return out
 
 
 def _compose_inner(config: Any, donor: str | None, of_model: Mapping[str, Any] | None) -> None:
@@ -93,10 +108,12 @@ def _step(step: Any, donor: str | None, of_model: Mapping[str, Any] | None) -> V
     """A step of a composed variant: a variant's name, or ``{variant: name, key: value, ...}``."""
     if isinstance(step, str):
         return compose_variant(step, donor, {}, of_model)[0]
+    if not isinstance(step, Mapping):
+        raise ValueError(f"{step!r} is no variant: give a name, or {{variant: NAME, KEY: VALUE}}")
     settings = dict(step)
     name = settings.pop("variant", None)
     if name is None:
-        raise ValueError(f"a step of a composed variant needs 'variant': {step}")
+        raise ValueError(f"a step or an expert needs 'variant': {step}")
     spec, taken = compose_variant(name, donor, settings, of_model)
     if taken != set(settings):
         raise ValueError(f"step {name}: unknown keys {sorted(set(settings) - taken)}")
@@ -107,4 +124,4 @@ def short(value: Any) -> str:
     """A setting as it stands in a label."""
     if isinstance(value, Mapping):
         return "+".join(f"{key}:{short(v)}" for key, v in sorted(value.items()))
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "+".join(map(short, value)) if isinstance(value, list) else str(value)

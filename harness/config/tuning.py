@@ -18,7 +18,7 @@ class TunedVariant:
         objective: ``reinforce`` on the task's own grades, or ``next_token`` on texts.
         task: task on whose training documents it is trained.
         task_settings: settings of that task.
-        questions: training documents, from the first; null for all.
+        questions: training documents of each subtask, from the first; null for all.
         held_back: how many of them are held back, at random, to choose the best step; ``reinforce`` only.
         train: how to reinforce.
         texts: what ``next_token`` learns; null for the task's training documents with their answers.

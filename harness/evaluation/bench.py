@@ -31,7 +31,7 @@ from harness.patch import Patch, export
 from harness.sandbox import Limits, Sandbox, open_sandbox
 from harness.tasks.documents import Documents
 from harness.tasks.load import LoadedTask, load_task
-from harness.variants import Context, build, plan_text
+from harness.variants import Context, NotMadeError, build, plan_text
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +77,7 @@ class Bench:
         self._asked: ModelRef | None = None
         self._patch: tuple[str, str, Patch] | None = None
         self._plans = Plans()
+        self._plan_texts: dict[tuple[str, str], str] = {}
         self._tasks: dict[tuple[str, str | None], LoadedTask] = {}
         self._sandboxes: dict[bool, Sandbox] = {}
 
@@ -178,8 +179,16 @@ class Bench:
         return self._patch[2]
 
     def plan(self, planned: PlannedCell) -> str:
-        """The dry-run plan of a cell's variant."""
-        return plan_text(self.base(planned.model), planned.name.variant, self.patch(planned))
+        """The dry-run plan of a cell's variant; nothing is trained for it."""
+        key = (planned.name.model, planned.name.variant)
+        if key not in self._plan_texts:
+            base = self.base(planned.model)
+            try:
+                patch = build(base, planned.variant, replace(self._context(), dry=True))
+                self._plan_texts[key] = plan_text(base, planned.name.variant, patch)
+            except NotMadeError as missing:
+                self._plan_texts[key] = f"{planned.name.variant} on {base.name}: {missing}"
+        return self._plan_texts[key]
 
     def export_once(self, planned: PlannedCell, folder: Path) -> Path:
         """Writes the variant of a cell as a plain Hugging Face folder, unless it lies there already.

@@ -153,7 +153,8 @@ def merge(cell: Cell, shares: Sequence[Share]) -> tuple[CellResult, list[Outcome
 def _merged_routing(shares: Sequence[Share]) -> dict[str, Any]:
     """What pass one found, and its time over all parts."""
     routed = [share.routing for share in shares if share.routing]
-    return {**routed[0], "seconds": round(sum(r["seconds"] for r in routed), 3)} if routed else {}
+    counts = {key: sum(r[key] for r in routed) for key in ("unread",) if any(key in r for r in routed)}
+    return {**routed[0], **counts, "seconds": round(sum(r["seconds"] for r in routed), 3)} if routed else {}
 
 
 def engine_settings(runtime: RuntimeConfig, seed: int) -> EngineSettings:

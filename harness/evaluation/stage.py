@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from harness.engine import ResidentLM
 from harness.evaluation.identity import Cell
@@ -29,6 +30,13 @@ class CellStage:
         """Name of the task, without the settings of this run."""
         return self.cell.name.task.partition("(")[0]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the engine is run."""
+        runtime = self.cell.runtime
+        keys = ("max_length", "attn_implementation", "chat_template", "deadline")
+        return {"engine": self.cell.engine, "seed": self.cell.seed, **{key: getattr(runtime, key) for key in keys}}
+
     def open(self) -> ResidentLM:
         """The engine over the resident model, with whatever is in it now."""
         return self.opened()
@@ -47,7 +55,12 @@ class CellStage:
             loaded = self.cell.load(other)
         chat = self.opened().apply_chat_template if self.cell.runtime.chat_template else None
         drawn = leaky_examples if tested else training_examples
-        return drawn(loaded, count, seed, chat)
+        # Shots come from a draw that goes on: begun anew, they are the same whatever was asked before.
+        loaded.reseed(self.cell.seed)
+        try:
+            return drawn(loaded, count, seed, chat)
+        finally:
+            loaded.reseed(self.cell.seed)
 
 
 def queries_of(asked: Mapping[str, SourcedTask]) -> list[Query]:

@@ -87,6 +87,10 @@ class Stage(Protocol):
     def task(self) -> str:
         """Name of the task."""
 
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """How the engine is run, as far as numbers depend on it."""
+
     def open(self) -> LM:
         """The engine over the resident model, with whatever is in it now."""
 

@@ -12,10 +12,11 @@ _LEGEND = (
     "Pass one decides, for each document, which patch it is asked under in pass two. Share: of the time of both. "
     "Counts: documents by the category that they were given to; in bold the category whose expert was trained on this "
     "task's training documents, so that the bold share is the accuracy of the dispatch where that is known. Unread: "
-    "answers that name no category, given to the base."
+    "answers that name no category, given to the base. Tokens elsewhere on this page are those of pass two."
 )
 _MIXED = (
-    "Found on training documents of each task (shots), the iterate chosen on others of them (held back); means over "
+    "Found on training documents of each task (shots), the iterate chosen on others of them (held back); where a mark "
+    "says so, on test documents, and then nothing is resolved from it. Weights are means over "
     "what is mixed. Time: the search as it was measured when it was made. Scores: the best mixture on the shots, and "
     "the chosen one on what was held back."
 )

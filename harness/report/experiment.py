@@ -171,7 +171,7 @@ def _score(row: Row, task: str) -> str:
 def _claimed(claimed: Claimed | None) -> str:
     if claimed is None:
         return ""
-    text = f"{percent(claimed.score.value)} {interval(claimed.score)}<br>{claimed.right} of {claimed.score.n}"
+    text = f"{100 * claimed.printed:.4g} {interval(claimed.score)}<br>{claimed.right} of {claimed.score.n}"
     return text if claimed.p is None else f"{text}, p {_p(claimed.p)}, adjusted {p_value(claimed.adjusted_p)}"
 
 

@@ -22,12 +22,14 @@ class Claimed:
     """A published score, with what its number of documents allows to say.
 
     Attributes:
+        printed: score as printed.
         right: documents right, from score and number.
         score: with its interval.
         p: Fisher's exact test against the baseline's; None for the baseline.
         adjusted_p: Holm-adjusted over the block.
     """
 
+    printed: float
     right: int
     score: Estimate
     p: float | None
@@ -67,26 +69,31 @@ def claims(block: Published) -> dict[tuple[str, str], Claimed]:
     if any(row.scores for row in block.rows) and block.baseline not in {row.variant for row in block.rows}:
         raise ValueError(f"{block.source}: its baseline {block.baseline} is none of its rows")
     right: dict[tuple[str, str], int] = {}
+    sizes: dict[tuple[str, str], int] = {}
+    printed: dict[tuple[str, str], float] = {}
     for row in block.rows:
         for task, score in row.scores.items():
             if task not in block.n or not 0 <= score <= 1:
                 raise ValueError(
                     f"{block.source}: {row.variant} on {task}: a score from 0 to 1 and n.{task} are needed"
                 )
-            right[row.variant, task] = round(score * block.n[task])
+            key = (row.variant, task)
+            printed[key], sizes[key] = score, row.n.get(task, block.n[task])
+            right[key] = round(score * sizes[key])
     tests = {
-        (variant, task): _fisher(k, right[block.baseline, task], block.n[task])
+        (variant, task): _fisher(k, sizes[variant, task], right[block.baseline, task], sizes[block.baseline, task])
         for (variant, task), k in right.items()
         if variant != block.baseline and (block.baseline, task) in right
     }
     adjusted = dict(zip(tests, holm(list(tests.values())), strict=True))
     return {
-        key: Claimed(k, _estimate(k, block.n[key[1]]), tests.get(key), adjusted.get(key)) for key, k in right.items()
+        key: Claimed(printed[key], k, _estimate(k, sizes[key]), tests.get(key), adjusted.get(key))
+        for key, k in right.items()
     }
 
 
-def _fisher(k: int, other: int, n: int) -> float:
-    return float(stats.fisher_exact(np.array([[k, n - k], [other, n - other]])).pvalue)
+def _fisher(k: int, n: int, other: int, m: int) -> float:
+    return float(stats.fisher_exact(np.array([[k, n - k], [other, m - other]])).pvalue)
 
 
 def _estimate(k: int, n: int) -> Estimate:

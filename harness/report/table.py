@@ -57,7 +57,8 @@ class Row:
             return ""
         patch = next(iter(self.entries.values())).result.patch
         if not patch["touched"]:
-            return "0"
+            # A training whose every look was worse than the start leaves the base.
+            return f"0<br>of {patch['trained']:,} trained, none kept" if patch["trained"] else "0"
         text = f"{patch['touched']:,} ({patch['touched'] / patch['total']:.1%})"
         trained = patch["trained"]
         return text if trained in (0, patch["touched"]) else f"{text}<br>{trained:,} trained"
@@ -65,7 +66,7 @@ class Row:
     @property
     def leaky(self) -> bool:
         """Something of it was chosen on test documents."""
-        return any(e.result.patch["config"].get("leaky") for e in self.entries.values())
+        return any(_leaky(e) for e in self.entries.values())
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,10 @@ def build_table(
     return Table(folder, baseline, shown, ordered, count, tuple(damaged))
 
 
+def _leaky(entry: Entry) -> bool:
+    return bool(entry.result.patch["config"].get("leaky"))
+
+
 def _routes(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """Documents by route; an outcome stands there once for each filter."""
     return dict(Counter({o.document: o.route for o in outcomes if o.route is not None}.values()))
@@ -181,7 +186,7 @@ def _adjust(
         (key, task, e.pairing.comparison)
         for key, cells in entries.items()
         for task, e in cells.items()
-        if e.pairing is not None and e.pairing.comparison is not None
+        if e.pairing is not None and e.pairing.comparison is not None and not _leaky(e)
     ]
     adjusted = holm([c.p for _, _, c in places])
     out = {key: dict(cells) for key, cells in entries.items()}

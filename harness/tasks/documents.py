@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +44,7 @@ class Documents:
         return training_questions(self.task(name, settings), limit, self.chat)
 
     def asked(self, name: str, limit: int | None) -> list[str]:
-        """What a task's training documents ask, without shots; so many of all its subtasks together."""
+        """What a task's training documents ask, without shots; so many at random, of all its subtasks together."""
         loaded = self.task(name)
-        documents = training_documents(loaded, limit)
-        texts = [str(loaded.subtasks[leaf].doc_to_text(doc)) for leaf, _, doc in documents]
-        return texts[:limit]
+        texts = [str(loaded.subtasks[leaf].doc_to_text(doc)) for leaf, _, doc in training_documents(loaded)]
+        return texts if limit is None or limit >= len(texts) else random.Random(0).sample(texts, limit)

@@ -37,7 +37,7 @@ class TaskExamples:
     @property
     def digest(self) -> str:
         """SHA-256 of what is asked and what is right."""
-        return rows_digest([d.doc, [str(r.args) for r in d.requests]] for d in self.documents)
+        return rows_digest([d.doc, [list(r.args) for r in d.requests], [self.metric]] for d in self.documents)
 
     def __len__(self) -> int:
         return len(self.documents)

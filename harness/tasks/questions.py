@@ -11,7 +11,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs
 
-from harness.data import rows_digest
+from harness.data import rows_digest, told
 from harness.tasks.load import LoadedTask
 from harness.tasks.sourced import CodeTask, SourcedTask
 
@@ -86,6 +86,8 @@ def training_questions(loaded: LoadedTask, limit: int | None = None, chat: Chat 
             raise ValueError(
                 f"task {loaded.name}: {name} generates no answers to learn from; it scores {task.OUTPUT_TYPE}"
             )
+        if task.config.doc_to_image is not None:
+            raise ValueError(f"task {loaded.name}: {name} asks about images, and nothing is trained on images here")
     out = []
     for name, number, doc in training_documents(loaded, limit):
         task = loaded.subtasks[name]
@@ -109,12 +111,12 @@ def training_documents(loaded: LoadedTask, limit: int | None = None) -> Iterator
         docs = training_split(loaded, task)
         if docs is None:
             raise ValueError(f"task {loaded.name}: {name} has no training documents; see task.training_split")
-        tested = {str(task.doc_to_text(doc)) for doc in task.eval_docs}
+        tested = {_asked(task, doc) for doc in task.eval_docs}
         found, common = 0, 0
         for number, doc in enumerate(docs):
             if limit is not None and found >= limit:
                 break
-            if str(task.doc_to_text(doc)) in tested:
+            if _asked(task, doc) in tested:
                 common += 1
                 continue
             found += 1
@@ -123,6 +125,12 @@ def training_documents(loaded: LoadedTask, limit: int | None = None) -> Iterator
             raise ValueError(f"task {loaded.name}: all training documents of {name} are test documents too")
         if common:
             logger.warning("%s: %d training documents are test documents too, and are left out", name, common)
+
+
+def _asked(task: SourcedTask, doc: Any) -> str:
+    """What tells a document from others: its text, and its images."""
+    images = task.doc_to_image(doc) if task.config.doc_to_image is not None else []
+    return "|".join([str(task.doc_to_text(doc)), *map(told, images)])
 
 
 def training_split(loaded: LoadedTask, task: SourcedTask) -> Any:

@@ -9,10 +9,10 @@ from harness.config.variants import BaseVariant
 from harness.models import Base
 from harness.patch import Patch
 from harness.variants import adapter, adaptive, checkpoint, composed, destroy, experts, freeze, merge, tuned
-from harness.variants.context import Context, Donor, provenance
+from harness.variants.context import Context, Donor, NotMadeError, provenance
 from harness.variants.plan import plan_text
 
-__all__ = ["METHODS", "Context", "Donor", "build", "plan_text"]
+__all__ = ["METHODS", "Context", "Donor", "NotMadeError", "build", "plan_text"]
 
 
 def _base(base: Base, config: BaseVariant, context: Context) -> Patch:

@@ -7,7 +7,9 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError
 from torch import Tensor
 
 from harness.config.variants import AdapterVariant
@@ -44,9 +46,12 @@ def merged(base: Base, folder: Path) -> dict[str, Tensor]:
         raise ValueError("adapters need peft: pip install variant-harness[train]") from error
     import harness.svf  # noqa: F401 - makes svf known to PEFT
 
+    check_files(folder)
     try:
         adapted = PeftModel.from_pretrained(copy.deepcopy(base.model), str(folder))
         whole = adapted.merge_and_unload(safe_merge=True)
+    except SafetensorError as error:
+        raise ValueError(f"{folder / _FILES[1]} is damaged: {error}. Delete {folder} to make it again.") from error
     except (RuntimeError, KeyError, TypeError, OSError) as error:
         raise ValueError(f"{folder} holds no adapter that fits {base.name}: {error}") from error
     before = dict(base.model.named_parameters())
@@ -68,9 +73,24 @@ def changes_of(base: Base, names: Iterable[str], source: str = "adapter") -> lis
     return out
 
 
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """A file of what was trained.
+
+    Raises:
+        ValueError: if it is missing or damaged.
+    """
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{folder / name} cannot be read: {error}. Delete {folder} to make it again.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{folder / name} holds no keys and values. Delete {folder} to make it again.")
+    return content
+
+
 def digest_of(folder: Path) -> str:
     """SHA-256 of what an adapter computes: its config, without where its base lay, and its weights."""
-    content = json.loads((folder / _FILES[0]).read_text(encoding="utf-8"))
+    content = read_json(folder, _FILES[0])
     kept = {key: sorted(v) if isinstance(v, list) else v for key, v in content.items() if key not in _INCIDENTAL}
     digest = hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode())
     digest.update((folder / _FILES[1]).read_bytes())
@@ -96,9 +116,15 @@ def folder_of(config: AdapterVariant) -> Path:
         except Exception as error:  # offline, gated, unknown: the hub has many errors, and each says what it is
             raise ValueError(f"adapter {config.path} could not be fetched: {error}") from error
         folder = Path(fetched)
+    check_files(folder)
+    return folder
+
+
+def check_files(folder: Path) -> None:
+    """Raises a ValueError if a folder holds no adapter."""
     if missing := [name for name in _FILES if not (folder / name).is_file()]:
         raise ValueError(
             f"{folder} holds no {' and no '.join(missing)}; weights are read as safetensors only "
             "(model.save_pretrained writes them)"
         )
-    return folder
+    read_json(folder, _FILES[0])

@@ -17,7 +17,7 @@ from harness.variants.answering import reinforced, trained_parameters
 from harness.variants.asking import Asking, AskingRouter
 from harness.variants.context import Context, provenance
 from harness.variants.experts import expert_folder, read_z
-from harness.variants.few_shot import PER, FewShotRouter, parameters_of
+from harness.variants.few_shot import PER, FewShotRouter, parameters_of, settings_of
 from harness.variants.injected import injected, tuner
 
 Build = Callable[[Base, VariantSpec, Context], Patch]
@@ -51,6 +51,7 @@ def build_few_shot(base: Base, config: FewShotVariant, context: Context) -> Patc
         raise ValueError(f"per {config.per!r}: expected {', '.join(PER)}")
     if config.shots < 1 or (config.held_back < 1 and not config.leaky):
         raise ValueError(f"shots {config.shots} and held_back {config.held_back}: give at least 1 of each")
+    settings_of(config)
     if len(config.experts) + config.base < 2:
         raise ValueError("few_shot: fewer than two to mix; e.g. variant.experts=[svf_math,svf_code]")
     folders: dict[str, Path] = {}
@@ -67,13 +68,20 @@ def build_few_shot(base: Base, config: FewShotVariant, context: Context) -> Patc
 def _asking(config: PromptVariant, context: Context) -> Asking:
     if not config.experts:
         raise ValueError(f"{config.method}: no experts; e.g. variant.experts={{math: svf_math, code: svf_code}}")
+    if config.ask.max_tokens < 1:
+        raise ValueError(f"{config.method}: ask.max_tokens {config.ask.max_tokens}: an answer needs at least one")
     if config.others in config.experts:
         raise ValueError(f"{config.method}: {config.others!r} is the category of the base, so it has no expert")
     return Asking(config.ask, (*config.experts, config.others), config.others, context.chat)
 
 
 def _waiting(patch: Patch) -> Patch:
-    """Held on the CPU: one expert at a time is on the device."""
+    """Held on the CPU: one expert at a time is on the device.
+
+    Raises:
+        ValueError: for an expert that adapts itself.
+    """
+    patch.check_static()
     return replace(patch, tensors={name: tensor.cpu() for name, tensor in patch.tensors.items()})
 
 

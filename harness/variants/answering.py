@@ -36,6 +36,8 @@ def reinforced(
     Raises:
         ValueError: if the settings cannot work, or the engine cannot generate with this model.
     """
+    if held_back < 1:
+        raise ValueError(f"held_back {held_back}: at least one question must be held back to choose the best step")
     inner = base.model
     lm = open_engine(inner, base.tokenizer, "tree", EngineSettings(seed=config.seed))
     if not isinstance(lm, TreeLM):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -32,7 +33,7 @@ def build(
     seeds: dict[str, int] = {}
     for number, step in enumerate(config.steps):
         with patch.applied(base.model) as model:
-            current = replace(base, anatomy=Anatomy.of(model))
+            current = replace(base, anatomy=Anatomy.of(model), fingerprint=_fingerprint(base, patch))
             part = build_one(current, step, context)
         changes += part.provenance.changes
         donors |= part.provenance.donors
@@ -42,6 +43,15 @@ def build(
         patch = patch.then(part, base.anatomy.architecture.layers, part.provenance)
     record = replace(provenance(base, config, changes), donors=donors, seeds=seeds)
     return replace(patch, provenance=record)
+
+
+def _fingerprint(base: Base, patch: Patch) -> str:
+    """What tells the model that a step is built on from the base: what is trained on it is kept under this."""
+    return (
+        base.fingerprint
+        if patch.is_empty
+        else hashlib.sha256(f"{base.fingerprint}|{patch.digest}".encode()).hexdigest()
+    )
 
 
 def _under_one_name(patch: Patch, base: Base, untied: bool) -> Patch:

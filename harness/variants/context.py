@@ -63,6 +63,10 @@ class GradedQuestion(Protocol):
         """1 for a right answer, -1 for a wrong one."""
 
 
+class NotMadeError(Exception):
+    """What a plan would have to train first: plans train nothing."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Access to donors, data, and patches that were trained before.
@@ -75,6 +79,7 @@ class Context:
         asked: (task, limit) -> what its training documents ask, as texts without shots.
         chat: renders a chat as a prompt, where the run asks for that.
         base: loads another base by name, folder or hub id.
+        dry: nothing is trained; what was not trained before raises `NotMadeError`.
     """
 
     load: Callable[[str], PreTrainedModel]
@@ -84,6 +89,7 @@ class Context:
     asked: Callable[[str, int | None], Sequence[str]] | None = None
     chat: Callable[[list[dict[str, str]]], str] | None = None
     base: Callable[[str], Base] | None = None
+    dry: bool = False
 
     def once(self, name: str, key: Mapping[str, Any], make: Callable[[], Patch]) -> Patch:
         """A patch that takes long to make: taken from the folder if it was made before, else made and kept.
@@ -96,6 +102,8 @@ class Context:
             make: makes it.
         """
         if self.patches is None:
+            if self.dry:
+                raise NotMadeError(f"{name} is not trained yet; a run trains it")
             return make()
         with self._kept(self.patches, name, key) as folder:
             if folder.is_dir():
@@ -119,12 +127,13 @@ class Context:
                     (Path(work) / "whole").rename(folder)
         return folder
 
-    @staticmethod
     @contextmanager
-    def _kept(patches: Path, name: str, key: Mapping[str, Any]) -> Iterator[Path]:
+    def _kept(self, patches: Path, name: str, key: Mapping[str, Any]) -> Iterator[Path]:
         """Where something of a key is kept; others that want the same wait."""
         digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
         folder = patches / f"{name}-{digest[:20]}"
+        if self.dry and not folder.is_dir():
+            raise NotMadeError(f"{name} is not trained yet; a run trains it and keeps it in {folder}")
         patches.mkdir(parents=True, exist_ok=True)
         with FileLock(patches / f".{folder.name}.lock"):
             if folder.is_dir():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.config.specs import VariantSpec
@@ -37,7 +37,7 @@ def expert_folder(base: Base, spec: VariantSpec, context: Context) -> Path:
         return transferred(base, spec.config, context)
     if spec.method == "adapter":
         folder = adapter.folder_of(spec.config)
-        kind = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("peft_type")
+        kind = adapter.read_json(folder, "adapter_config.json").get("peft_type")
         if kind != "SVF":
             raise ValueError(
                 f"expert {spec.label}: {folder} holds an adapter of kind {kind}; z are mixed, so SVF is needed"
@@ -84,12 +84,11 @@ def _transfer(base: Base, source: Base, config: TransferVariant, trained: Path, 
     rng = torch.Generator().manual_seed(config.seed)
     if config.order == "shuffled":
         z = {name: values[torch.randperm(len(values), generator=rng)] for name, values in sorted(z.items())}
-    measured = json.loads((trained / tuned.MEASURED).read_text(encoding="utf-8"))
     with injected(base, settings) as adapted:
         stored = dict(adapted.base_model.model.named_parameters())
         for name, values in z.items():
             stored[f"{name}.svf_z.default"].data.copy_(values)
-        tuned.keep(adapted, folder, {"parameters": measured["parameters"], "seed": config.seed})
+        tuned.keep(adapted, folder, {"parameters": sum(map(len, z.values())), "seed": config.seed})
 
 
 def _names(source: Base, base: Base) -> dict[str, str]:
@@ -114,10 +113,16 @@ def read_z(base: Base, folder: Path, names: Mapping[str, str] | None = None) -> 
 
     import harness.svf  # noqa: F401 - makes svf known to PEFT
 
+    adapter.check_files(folder)
     settings = PeftConfig.from_pretrained(str(folder))
     settings.inference_mode = False
-    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
-        z = {key.removeprefix(ROOT).removesuffix(".svf_z"): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    try:
+        stored = load_file(folder / "adapter_model.safetensors")
+    except SafetensorError as error:
+        raise ValueError(
+            f"{folder}: its weights are damaged: {error}. Delete the folder to make them again."
+        ) from error
+    z = {key.removeprefix(ROOT).removesuffix(".svf_z"): values for key, values in stored.items()}
     if names is not None:
         z = {names.get(name, name): values for name, values in z.items()}
         settings.target_modules = set(z)

@@ -21,7 +21,7 @@ from harness.models import Base, tokenizer_digest
 from harness.patch import Examples, Patch, Query, Routing, Stage
 from harness.svf.search import Iterate, SearchSettings, Value, search
 from harness.variants import tuned
-from harness.variants.adapter import digest_of, merged
+from harness.variants.adapter import digest_of, merged, read_json
 from harness.variants.context import Context
 from harness.variants.experts import read_z
 from harness.variants.injected import injected
@@ -79,11 +79,12 @@ class FewShotRouter:
             "tokenizer": tokenizer_digest(self.base.tokenizer),
             "dtype": str(self.base.model.dtype),
             "documents": examples.digest,
+            "settings": dict(stage.settings),
             "versions": tuned.versions(),
             **self.identity,
         }
         folder = self.context.folder_once("few_shot", key, partial(self._search, stage, examples))
-        found = json.loads((folder / SEARCH).read_text(encoding="utf-8"))
+        found = read_json(folder, SEARCH)
         patch = Patch(merged(self.base, folder))
         return Routing([ROUTE] * len(queries), {ROUTE: patch}, found.pop("seconds"), found)
 
@@ -130,7 +131,6 @@ class FewShotRouter:
                 scored = documents.scored(lm)
                 return Value(_mean([s.score for s in scored]), _mean([s.likelihood for s in scored]))
 
-            settings = SearchSettings(config.population, config.elite, config.iterations, config.std, config.seed)
             with tqdm(total=config.iterations, unit="iteration", desc="mixing", leave=False, disable=None) as bar:
 
                 def shown(number: int, iterate: Iterate) -> None:
@@ -142,7 +142,7 @@ class FewShotRouter:
                     len(self.names),
                     partial(value_on, shots),
                     partial(value_on, held),
-                    settings,
+                    settings_of(config),
                     shown,
                 )
             adapted.base_model.set_z("default", mixture(z, self.names, groups, chosen.weights_GK))
@@ -160,6 +160,15 @@ class FewShotRouter:
             "leaky": config.leaky,
         }
         write_text(folder / SEARCH, json.dumps(found) + "\n")
+
+
+def settings_of(config: FewShotVariant) -> SearchSettings:
+    """How to search.
+
+    Raises:
+        ValueError: for settings that cannot work.
+    """
+    return SearchSettings(config.population, config.elite, config.iterations, config.std, config.seed)
 
 
 def mixture(
@@ -190,9 +199,10 @@ def _read(adapted: Any, experts: dict[str, Path]) -> dict[str, dict[str, Tensor]
     """Z of each expert by module; they are loaded beside the mixture, and taken out again."""
     out = {}
     for name, folder in experts.items():
-        adapted.load_adapter(str(folder), adapter_name=name)
-        out[name] = adapted.base_model.z(name)
-        adapted.delete_adapter(name)
+        # A name of its own: PEFT takes no dots, and a label may hold any.
+        adapted.load_adapter(str(folder), adapter_name="expert")
+        out[name] = adapted.base_model.z("expert")
+        adapted.delete_adapter("expert")
     adapted.set_adapter("default")
     return out
 
@@ -203,5 +213,4 @@ def _mean(values: list[float]) -> float:
 
 def parameters_of(folder: Path) -> int:
     """Parameters that were trained for an expert; 0 where its folder does not say."""
-    file = folder / tuned.MEASURED
-    return int(json.loads(file.read_text(encoding="utf-8"))["parameters"]) if file.is_file() else 0
+    return int(tuned.measured_of(folder)["parameters"]) if (folder / tuned.MEASURED).is_file() else 0

@@ -54,6 +54,11 @@ def modules_of(base: Base, parts: Sequence[str], layers: Any) -> dict[str, Site]
         ValueError: for a selector without match, or a weight that holds other parts too.
     """
     chosen = Selector(list(parts), layers, bias=False).resolve(base.anatomy)
+    if odd := sorted({s.part for s in chosen} & {"embed", "head", "norm"}):
+        raise ValueError(
+            f"parts {', '.join(parts)}: adapters go into projections, and {', '.join(odd)} is none; "
+            f"take away {', '.join('-' + part for part in odd)}"
+        )
     names = {s.name for s in chosen}
     for site in base.anatomy.sites:
         if site.name in names and site not in chosen:

@@ -21,7 +21,7 @@ from harness.models import Base, tokenizer_digest
 from harness.patch import Patch
 from harness.training import Text, digest_of, fine_tune, read_texts, trl_version
 from harness.training.reinforce import Reinforced
-from harness.variants.adapter import changes_of, merged
+from harness.variants.adapter import changes_of, merged, read_json
 from harness.variants.answering import reinforced, trained_parameters
 from harness.variants.context import Context, GradedQuestion, provenance
 from harness.variants.injected import injected, tuner
@@ -43,7 +43,7 @@ def build(base: Base, config: TunedVariant, context: Context) -> Patch:
 def patch_of(base: Base, config: Any, folder: Path, source: str) -> Patch:
     """The patch that a trained adapter makes; empty where its training found nothing better than the base."""
     tensors = merged(base, folder)
-    measured = json.loads((folder / MEASURED).read_text(encoding="utf-8"))
+    measured = measured_of(folder)
     if not tensors:
         logger.warning("%s: no step was better than the start, so the variant is the base", source)
     made = provenance(base, config, changes_of(base, list(tensors), source), seeds={"train": measured.pop("seed")})
@@ -51,6 +51,18 @@ def patch_of(base: Base, config: Any, folder: Path, source: str) -> Patch:
     return Patch(
         tensors, provenance=replace(made, trained=measured.pop("parameters"), measured=measured, versions=used)
     )
+
+
+def measured_of(folder: Path) -> dict[str, Any]:
+    """What a training measured.
+
+    Raises:
+        ValueError: if the file is missing or damaged.
+    """
+    measured = read_json(folder, MEASURED)
+    if missing := [key for key in ("parameters", "seed") if not isinstance(measured.get(key), int)]:
+        raise ValueError(f"{folder / MEASURED} has no {missing[0]}. Delete {folder} to make it again.")
+    return measured
 
 
 def versions() -> dict[str, str]:

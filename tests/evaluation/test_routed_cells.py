@@ -79,8 +79,11 @@ def test_parts_give_what_the_whole_gives(bench):
     cell = made.cell(made.grid.cells[0])
     whole = run_part(cell, Part(0, 0, 24))
     parts = [run_part(cell, Part(i, 8 * i, 8 * i + 8)) for i in range(3)]
+    for part, unread in zip(parts, (1, 0, 7), strict=True):
+        part.routing["unread"] = unread
     result, outcomes = merge(cell, parts)
     assert outcomes == whole.outcomes
+    assert result.routing["unread"] == 8
     assert result.routing["seconds"] == pytest.approx(sum(p.routing["seconds"] for p in parts), abs=0.01)
     assert result.seconds >= result.routing["seconds"] > 0
 
@@ -105,10 +108,23 @@ def test_other_shots_make_another_cell(bench):
     assert again.cell(again.grid.cells[0]).digest == one.cell(one.grid.cells[0]).digest
 
 
+def test_shots_of_the_task_do_not_depend_on_what_was_asked_before(bench):
+    """lm-eval's draw of shots goes on from call to call."""
+    asked = "variants=[mixed]", "tasks=[lab_gsm8k]", "task.num_fewshot=2"
+    made = bench(*asked)
+    cell = made.cell(made.grid.cells[0])
+    first = cell.stage(cell).examples(6, 0, None, False).digest
+    (task,) = cell.task.subtasks.values()
+    task.fewshot_context(task.eval_docs[0], 2)
+    assert cell.stage(cell).examples(6, 0, None, False).digest == first
+    again = bench(*asked)
+    assert again.cell(again.grid.cells[0]).digest == cell.digest
+
+
 def test_the_table_tells_dispatch_mixtures_and_leaks(bench):
     made = run(bench("variants=[base,asked,mixed,leaking]"))
     table = build_table(made.store.folder)
-    assert table.comparisons == 6
+    assert table.comparisons == 4  # what was chosen on test documents resolves nothing
     pages = {p.name: p.read_text() for p in write_pages(table)}
     page = pages["table.md"]
     counts = {r.variant: r.entries["lab_letters"].routes for r in table.rows}

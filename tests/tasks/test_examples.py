@@ -49,6 +49,19 @@ def test_the_likelihood_is_that_of_the_right_answer(lm):
             assert scored.likelihood == pytest.approx(float(logs[len(lm.tok_encode(prompt)) - 1 :].sum()), abs=1e-3)
 
 
+def test_the_digest_knows_the_metric_and_not_the_memory():
+    from PIL import Image
+
+    from harness.data import rows_digest
+
+    loaded = lab("lab_gsm8k")
+    one = training_examples(loaded, 3, seed=0)
+    assert type(one)(one.documents, "exact_match,other").digest != one.digest
+    pictures = [Image.new("RGB", (2, 2), (9, 9, shade)) for shade in (1, 1, 2)]
+    digests = [rows_digest([[{"visual": [picture]}]]) for picture in pictures]
+    assert digests[0] == digests[1] != digests[2]
+
+
 def test_programs_have_no_likelihood(lm):
     assert all(s.likelihood == 0.0 for s in training_examples(lab("lab_solve"), 2, seed=0).scored(lm))
 

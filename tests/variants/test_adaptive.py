@@ -62,7 +62,7 @@ class Stage:
 
     def __init__(self, lab, wanted=None, task="t", count=99):
         self.lab, self.wanted, self.task, self.count = lab, wanted, task, count
-        self.calls = []
+        self.calls, self.settings = [], {"engine": "tree"}
 
     def open(self):
         return TreeLM(self.lab.model, self.lab.tokenizer, EngineSettings())
@@ -287,6 +287,7 @@ def test_shots_may_come_from_another_task(lab, context, tmp_path):
         ({"per": "head"}, "per 'head'"),
         ({"shots": 0}, "give at least 1 of each"),
         ({"population": 1}, "population 1"),
+        ({"elite": 2.0}, "elite 2.0"),
         ({"held_back": 200}, "has 99 documents to draw from"),
     ],
 )
@@ -297,6 +298,39 @@ def test_searches_that_cannot_work(lab, context, tmp_path, changes, text):
         )
 
 
+def test_an_expert_that_adapts_itself_is_refused(lab, context, tmp_path):
+    """It has no tensors of its own: its documents would silently meet the base."""
+    mixed = VariantSpec("f", "few_shot", few_shot(lab, tmp_path))
+    config = replace(prompt_variant(lab, tmp_path), experts={"one": mixed, "two": zed(lab, tmp_path / "c", 0.8)})
+    with pytest.raises(ValueError, match="few_shot chooses a patch for each document"):
+        build(lab, VariantSpec("p", "prompt", config), context)
+
+
+def test_a_search_depends_on_how_the_engine_is_run(lab, context, tmp_path):
+    patch = build(lab, VariantSpec("f", "few_shot", few_shot(lab, tmp_path, iterations=1)), context)
+    for engine in ("tree", "hf"):
+        stage = Stage(lab, wanted=1.0)
+        stage.settings = {"engine": engine}
+        patch.router.route([Query("t", 0, "")], stage)
+    assert len(list(context.patches.glob("few_shot-*"))) == 2
+    (one, _) = context.patches.glob("few_shot-*")
+    (one / "search.json").write_text("{")
+    with pytest.raises(ValueError, match=r"search\.json cannot be read.*Delete"):
+        for engine in ("tree", "hf"):
+            stage.settings = {"engine": engine}
+            patch.router.route([Query("t", 0, "")], stage)
+
+
+def test_labels_may_hold_dots(lab, context, tmp_path):
+    experts = [zed(lab, tmp_path / "high.v2", 1.5), zed(lab, tmp_path / "low(lr=0.1)", 0.5)]
+    config = replace(few_shot(lab, tmp_path, iterations=1), experts=experts)
+    patch = build(lab, VariantSpec("f", "few_shot", config), context)
+    assert set(patch.router.route([Query("t", 0, "")], Stage(lab, wanted=1.0)).about["alpha"]) == {
+        "high.v2",
+        "low(lr=0.1)",
+    }
+
+
 def test_experts_that_cannot_be_mixed(lab, context, tmp_path):
     one = replace(few_shot(lab, tmp_path), experts=[zed(lab, tmp_path / "high", 1.5)])
     with pytest.raises(ValueError, match="fewer than two to mix"):
@@ -304,6 +338,35 @@ def test_experts_that_cannot_be_mixed(lab, context, tmp_path):
     lora = compose_variant("lora", None, {"task": "t"})[0]
     with pytest.raises(ValueError, match="is made by lora"):
         build(lab, VariantSpec("f", "few_shot", replace(one, experts=[*one.experts, lora])), context)
+
+
+def test_who_names_experts_names_all_of_them():
+    spec, _ = compose_variant("prompt", None, {"experts": {"math": "svf_math"}})
+    assert list(spec.config.experts) == ["math"]
+    assert spec.label == "prompt(experts=math:svf_math)"
+    assert compose_variant("prompt", None, {"experts": {}})[0].config.experts == {}
+    own = {"classifier": {"tasks": {"code": ["lab_solve"]}}}
+    assert compose_variant("classifier", None, {}, own)[0].config.tasks == {"code": ["lab_solve"]}
+    mixed = [{"variant": "svf", "questions": 3}, "svf_code"]
+    assert compose_variant("few_shot", None, {"experts": mixed})[0].label == (
+        "few_shot(experts=questions:3+variant:svf+svf_code)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "experts", "text"),
+    [
+        ("prompt", {"math": None}, "None is no variant: give a name"),
+        ("few_shot", [3], "3 is no variant: give a name"),
+        ("prompt", {"math": {"task": "x"}}, "needs 'variant'"),
+        ("prompt", ["svf_math"], "variant prompt"),
+        ("few_shot", {"math": "svf_math"}, "variant few_shot"),
+        ("few_shot", ["svf_maths"], "Did you mean svf_math"),
+    ],
+)
+def test_experts_that_are_none(name, experts, text):
+    with pytest.raises(ValueError, match=text):
+        compose_variant(name, None, {"experts": experts})
 
 
 def test_a_models_settings_reach_the_experts():

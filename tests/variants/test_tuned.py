@@ -13,9 +13,10 @@ from harness.config.compose import compose_model
 from harness.config.specs import VariantSpec
 from harness.config.training import SFTConfig, TextsConfig
 from harness.config.tuning import Ia3Variant, LoraVariant, SvfVariant
+from harness.config.variants import ComposedVariant, DestroyVariant
 from harness.models import ModelRef, load_base
 from harness.svf import SvfConfig
-from harness.variants import Context, build
+from harness.variants import Context, NotMadeError, build
 from harness.variants.injected import injected, modules_of
 
 KINDS = {"svf": SvfVariant, "lora": LoraVariant, "ia3": Ia3Variant}
@@ -171,3 +172,57 @@ def test_a_fused_weight_is_adapted_whole():
 def test_settings_that_cannot_work(lab, context, kind, changes, text):
     with pytest.raises(ValueError, match=text):
         made(lab, context, kind, **changes)
+
+
+def test_what_is_trained_after_another_step_is_kept_apart(lab, context):
+    """The base of a composed variant's second step is what the first one made of it."""
+    svf = VariantSpec("s", "svf", SvfVariant(task="t", held_back=8, train=TRAIN, layers="0:2", init_std=0.05))
+    zeroed = VariantSpec("z", "destroy", DestroyVariant(parts=["o_proj"], layers="0:1"))
+    build(lab, VariantSpec("c", "composed", ComposedVariant(steps=[zeroed, svf])), context)
+    after = {p.name for p in context.patches.glob("svf-*")}
+    build(lab, svf, context)
+    build(lab, VariantSpec("c", "composed", ComposedVariant(steps=[svf])), context)
+    assert len({p.name for p in context.patches.glob("svf-*")} - after) == 1
+
+
+def test_other_grades_are_another_training(lab, context, monkeypatch):
+    made(lab, context, "svf")
+    monkeypatch.setattr(Asked, "digest", "others are right")
+    made(lab, context, "svf")
+    assert len(list(context.patches.glob("svf-*"))) == 2
+
+
+def test_a_plan_trains_nothing(lab, context):
+    dry = replace(context, dry=True)
+    with pytest.raises(NotMadeError, match=r"svf is not trained yet; a run trains it and keeps it in .*svf-"):
+        made(lab, dry, "svf")
+    assert list(context.patches.glob("svf-*")) == []
+    assert made(lab, context, "svf").digest == made(lab, dry, "svf").digest
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("training.json", "{", "training.json cannot be read"),
+        ("training.json", "{}", "training.json has no parameters"),
+        ("training.json", None, "training.json cannot be read"),
+        ("adapter_config.json", '{"peft_type"', "adapter_config.json cannot be read"),
+        ("adapter_model.safetensors", "short", "adapter_model.safetensors is damaged"),
+        ("adapter_model.safetensors", None, "holds no adapter_model.safetensors"),
+    ],
+)
+def test_damaged_files_are_named(lab, context, name, content, text):
+    made(lab, context, "svf")
+    (folder,) = context.patches.glob("svf-*")
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=text):
+        made(lab, context, "svf")
+
+
+@pytest.mark.parametrize("part", ["embed", "head", "norm"])
+def test_what_is_no_projection_is_not_adapted(lab, context, part):
+    with pytest.raises(ValueError, match=f"{part} is none; take away -{part}"):
+        made(lab, context, "svf", parts=["mlp", part], layers=None)
