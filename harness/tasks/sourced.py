@@ -13,7 +13,7 @@ from lm_eval.api.task import ConfigurableTask
 
 from harness.data import DataSource, told
 from harness.engine import Deadline
-from harness.grading.code import pass_at_k, passes
+from harness.grading.code import Verdicts, pass_at_k
 from harness.grading.mathematics import equal
 from harness.sandbox import Sandbox
 
@@ -112,11 +112,11 @@ class CodeTask(SourcedTask):
     """HumanEval's and MBPP's form: programs run in the sandbox, pass@k from n samples."""
 
     def __init__(self, config: dict[str, Any], source: DataSource, sandbox: Sandbox, ks: list[int]) -> None:
-        self._sandbox, self._ks = sandbox, ks
+        self._verdicts, self._ks = Verdicts(sandbox), ks
         super().__init__(config, source)
 
     def process_results(self, doc: dict[str, Any], results: list[Any]) -> dict[str, float]:
         """pass@k for each k of one document."""
         programs = [results[0]] if isinstance(results[0], str) else list(results[0])
-        verdicts = passes(programs, str(self.doc_to_target(doc)), self._sandbox)
+        verdicts = self._verdicts.of(programs, str(self.doc_to_target(doc)))
         return {f"pass@{k}": pass_at_k(len(verdicts), sum(verdicts), k) for k in self._ks}

@@ -2,7 +2,7 @@ from itertools import combinations
 
 import pytest
 
-from harness.grading.code import pass_at_k, passes
+from harness.grading.code import Verdicts, pass_at_k
 from harness.grading.mathematics import equal
 from harness.sandbox import Execution
 
@@ -22,7 +22,7 @@ def test_pass_at_k_refuses_what_makes_no_sense(n, correct, k):
         pass_at_k(n, correct, k)
 
 
-def test_equal_programs_run_once():
+def test_the_same_program_with_the_same_tests_runs_once():
     ran = []
 
     class Box:
@@ -30,10 +30,19 @@ def test_equal_programs_run_once():
 
         def run(self, program, tests):
             ran.append((program, tests))
-            return Execution("passed" if "good" in program else "failed", 0, "", 0.0)
+            verdict = "passed" if "good" in program else "timeout" if "slow" in program else "failed"
+            return Execution(verdict, 0, "", 0.0)
 
-    assert passes(["good", "bad", "good"], "tests", Box()) == [True, False, True]
+    verdicts = Verdicts(Box())
+    assert verdicts.of(["good", "bad", "good"], "tests") == [True, False, True]
     assert ran == [("good", "tests"), ("bad", "tests")]
+    assert verdicts.of(["bad", "good"], "tests") == [False, True]
+    assert len(ran) == 2
+    # Other tests, or a cut elsewhere between the two, are another program; what a limit ended is run again.
+    assert verdicts.of(["good", "slow"], "other tests") == [True, False]
+    assert verdicts.of(["goodt"], "ests") == [True]
+    assert verdicts.of(["slow"], "other tests") == [False]
+    assert ran[2:] == [("good", "other tests"), ("slow", "other tests"), ("goodt", "ests"), ("slow", "other tests")]
 
 
 @pytest.mark.parametrize(

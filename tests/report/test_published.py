@@ -1,7 +1,7 @@
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from harness.config.compose import compose_run
+from harness.config.compose import compose_run, known
 from harness.config.experiments import Published, PublishedRow
 from harness.report.published import claims, keep, kept
 
@@ -35,6 +35,32 @@ def test_fisher_by_counting_tables():
     }
     p = sum(w for w in weights.values() if w <= weights[b]) / sum(weights.values())
     assert claims(block)["x", "t"].p == pytest.approx(p)
+
+
+def test_a_row_may_have_documents_of_its_own():
+    """Few-shot of Transformer-Squared: 97 of 154, printed as 62.99, beside 100 of 164."""
+    from scipy.stats import fisher_exact
+
+    rows = [
+        PublishedRow("base", scores={"t": 0.6098}),
+        PublishedRow("few_shot", scores={"t": 0.6299}, n={"t": 154}),
+    ]
+    told = claims(Published("s", n={"t": 164}, rows=rows))
+    assert (told["base", "t"].right, told["few_shot", "t"].right) == (100, 97)
+    assert told["few_shot", "t"].printed == 0.6299
+    assert told["few_shot", "t"].score.n == 154
+    assert told["few_shot", "t"].p == pytest.approx(fisher_exact([[97, 57], [100, 64]]).pvalue)
+
+
+def test_every_experiment_tells_whole_numbers_of_documents():
+    """A score that no number of documents gives is a slip of the pen, or has a note."""
+    for name in known("experiment"):
+        for block in compose_run([f"experiment={name}"]).published:
+            for row in block.rows:
+                for task, score in row.scores.items():
+                    n = row.n.get(task, block.n[task])
+                    near = min(abs(k / n - score) for k in range(n + 1))
+                    assert near < 0.00101 or "no whole number" in block.note, (name, row.variant, task, score)
 
 
 @pytest.mark.parametrize("scores", [{"other": 0.5}, {"t": 50.0}])
