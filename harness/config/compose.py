@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -172,6 +173,20 @@ def entry(group: str, name: str, donor: str | None = None) -> dict[str, Any]:
 
     Raises:
         ValueError: if its file holds something else.
+    """
+    files = [file for folder in conf_folders() for file in sorted((folder / group).glob("*.yaml"))]
+    return deepcopy(_entry(group, name, donor, tuple((str(f), f.stat().st_mtime_ns) for f in files)))
+
+
+@lru_cache(maxsize=512)
+def _entry(group: str, name: str, donor: str | None, stamps: tuple[tuple[str, int], ...]) -> dict[str, Any]:
+    """As `entry`; a grid names its variants and their experts again and again.
+
+    Args:
+        group: which.
+        name: of the file.
+        donor: as in `entry`.
+        stamps: the files of the group and when they were written.
     """
     composed = _compose("catalogue", [f"+{group}={name}"])
     try:

@@ -171,8 +171,14 @@ def _score(row: Row, task: str) -> str:
 def _claimed(claimed: Claimed | None) -> str:
     if claimed is None:
         return ""
-    text = f"{100 * claimed.printed:.4g} {interval(claimed.score)}<br>{claimed.right} of {claimed.score.n}"
+    text = f"{_printed(claimed.printed)} {interval(claimed.score)}<br>{claimed.right} of {claimed.score.n}"
     return text if claimed.p is None else f"{text}, p {_p(claimed.p)}, adjusted {p_value(claimed.adjusted_p)}"
+
+
+def _printed(score: float) -> str:
+    """In percent, with the decimals that a paper gives, one at least."""
+    text = f"{100 * score:.2f}"
+    return text.removesuffix("0")
 
 
 def _p(p: float | None) -> str:

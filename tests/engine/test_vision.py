@@ -153,6 +153,7 @@ def test_both_tasks_run_and_see_the_image(folder, tmp_path):
     assert [o.document for o in other] == [o.document for o in outcomes]
 
 
+@pytest.mark.slow
 def test_documents_pair_in_another_process(folder, tmp_path):
     """lm-eval's hash of a document with an image holds its address in memory."""
     import subprocess
