@@ -57,7 +57,8 @@ class FewShotRouter:
     @property
     def identity(self) -> dict[str, Any]:
         """Experts, by their adapters, and how they are mixed."""
-        return {"config": asdict(self.config), "experts": {n: digest_of(f) for n, f in self.experts.items()}}
+        settings = {key: value for key, value in asdict(self.config).items() if key != "experts"}
+        return {"config": settings, "experts": {n: digest_of(f) for n, f in self.experts.items()}}
 
     @property
     def summary(self) -> str:
