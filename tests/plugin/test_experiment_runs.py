@@ -36,6 +36,7 @@ def test_levels_that_cannot_be_judged_fail_the_session(tmp_path):
     assert "error: levels of lab-base, lab_arc: lab_arc has no generated answers" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_delta_suite_writes_its_table(tmp_path):
     done = pytest_run(tmp_path, "--set", "experiment=sfn_delta", "--model", "lab", "--results", "r", "-v")
     assert done.returncode == 0, done.stdout

@@ -54,6 +54,7 @@ def test_a_second_run_evaluates_nothing_and_says_so(finished):
     assert not (folder / "r" / "replaced").exists()
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_outcomes_and_keep_their_logs(finished, tmp_path):
     folder, _ = finished
     done = pytest_run(tmp_path, *SMALL, "--variants", "base,oproj_zeroed", "--results", "r", "-n", "2")
