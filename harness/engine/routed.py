@@ -13,7 +13,6 @@ from lm_eval.api.model import LM
 from transformers import PreTrainedModel
 
 from harness.engine.accounting import Accounting
-from harness.engine.deadline import Deadline
 from harness.engine.hf import ResidentLM
 from harness.patch import Patch, Query, Router, Routing, Stage
 
@@ -42,7 +41,6 @@ class RoutedLM(LM):
         self._routing: Routing | None = None
         self._routes: dict[tuple[str, int], str] = {}
         self.first_pass = 0.0
-        self.cell_deadline = Deadline()
 
     @property
     def routing(self) -> Routing:
@@ -92,7 +90,6 @@ class RoutedLM(LM):
     def _under(self, patch: Patch, kind: str, requests: list[Instance], quiet: bool) -> list[Any]:
         with patch.applied(self._model) as model:
             lm = self._open(model)
-            lm.cell_deadline = self.cell_deadline
             answers: list[Any] = getattr(lm, kind)(requests, disable_tqdm=quiet)
             self._counts.update(asdict(lm.accounting))
         return answers

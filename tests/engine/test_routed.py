@@ -5,7 +5,7 @@ import torch
 from lm_eval.api.instance import Instance
 
 from harness.config.compose import compose_model
-from harness.engine import EngineSettings, RoutedLM, TreeLM
+from harness.engine import Deadline, EngineSettings, RoutedLM, TreeLM
 from harness.models import ModelRef, load_base
 from harness.patch import Patch, Query, Routing
 
@@ -87,6 +87,17 @@ def test_pass_one_is_made_once_and_timed(base, patches):
     assert router.calls == 1
     assert lm.first_pass > 0
     assert lm.routing.about == {"asked": 12}
+
+
+def test_the_deadline_of_whoever_opens_the_engine_holds_in_pass_two(base, patches):
+    def late(model):
+        lm = opened(base)(model)
+        lm.cell_deadline = Deadline(1e-9, "cell t")
+        return lm
+
+    lm = RoutedLM(base.model, late, ByNumber(patches), [Query("t", i, "") for i in range(12)], None)
+    with pytest.raises(TimeoutError, match="cell t passed its deadline"):
+        lm.loglikelihood(requests("loglikelihood"))
 
 
 def test_a_patch_that_fails_leaves_the_base(base, patches):
