@@ -84,7 +84,7 @@ class SvfModel(BaseTuner):
         Raises:
             ValueError: for an adapter that is not there.
         """
-        layers = [m for m in self.model.modules() if isinstance(m, SvfLayer)]
+        layers = list(self.layers().values())
         known = {name for layer in layers for name in layer.svf_z}
         wanted = {name for row in adapters for name in ([row] if isinstance(row, str) else row)} - {"__base__"}
         if unknown := sorted(wanted - known):

@@ -13,8 +13,8 @@ from lm_eval.api.model import LM
 from harness.data import rows_digest
 from harness.patch import Scored
 from harness.tasks.load import LoadedTask
-from harness.tasks.questions import Chat, requests_of, score_of, training_documents
-from harness.tasks.sourced import CodeTask, SourcedTask
+from harness.tasks.questions import Chat, answer_of, requests_of, score_of, training_documents
+from harness.tasks.sourced import SourcedTask
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,6 @@ def _document(task: SourcedTask, name: str, number: int, doc: Any, chat: Chat | 
     gold = None
     # lm-eval cannot score a text behind an image.
     seen = len(requests[0].args) > 2
-    if task.OUTPUT_TYPE == "generate_until" and not isinstance(task, CodeTask) and not seen:
-        prompt, target = requests[0].args[0], f"{task.config.target_delimiter}{task.doc_to_target(doc)}"
-        gold = replace(requests[0], request_type="loglikelihood", arguments=(prompt, target))
+    if task.OUTPUT_TYPE == "generate_until" and not seen and (answer := answer_of(task, doc)) is not None:
+        gold = replace(requests[0], request_type="loglikelihood", arguments=(requests[0].args[0], answer))
     return _Document(task, doc, tuple(requests), gold)

@@ -51,14 +51,19 @@ class TaskQuestion:
         Raises:
             ValueError: for programs, whose tasks give tests.
         """
-        if isinstance(self._task, CodeTask):
+        if (answer := answer_of(self._task, self._doc)) is None:
             raise ValueError(f"{self.name}: its task gives tests and no answer to learn; name texts of your own")
-        return f"{self._task.config.target_delimiter}{self._task.doc_to_target(self._doc)}"
+        return answer
 
     def grade(self, text: str) -> float:
         """1 for an answer that the task's own filter and metric call right, else -1."""
         request = replace(self._request, resps=[text], filtered_resps={})
         return 1.0 if score_of(self._task, self._doc, [request], self._metric) >= 1 else -1.0
+
+
+def answer_of(task: SourcedTask, doc: Any) -> str | None:
+    """The answer that a task gives, as text behind the prompt; None for programs, whose tasks give tests."""
+    return None if isinstance(task, CodeTask) else f"{task.config.target_delimiter}{task.doc_to_target(doc)}"
 
 
 def score_of(task: SourcedTask, doc: Any, requests: list[Instance], metric: str) -> float:

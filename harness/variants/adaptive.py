@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.config.specs import VariantSpec
 from harness.config.tuning import ClassifierVariant, FewShotVariant, PromptVariant
-from harness.models import Base, tokenizer_digest
+from harness.models import Base
 from harness.patch import Change, Patch
 from harness.variants import tuned
 from harness.variants.adapter import changes_of, merged
@@ -132,12 +132,9 @@ def _classifier(base: Base, config: ClassifierVariant, asking: Asking, context: 
                 questions.append(_KindQuestion(asking.prompt(text), name, asking.settings(), answer, asking, category))
     settings = tuner(base, config)
     key = {
-        "base": base.fingerprint,
-        "tokenizer": tokenizer_digest(base.tokenizer),
-        "dtype": str(base.model.dtype),
+        **tuned.known_by(base),
         "config": {**asdict(config), "experts": None},
         "questions": [(q.prompt, q.digest) for q in questions],
-        "versions": tuned.versions(),
     }
     return context.folder_once("classifier", key, partial(_train, base, config, settings, questions))
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from harness.config.tuning import FewShotVariant
 from harness.files import write_text
-from harness.models import Base, tokenizer_digest
+from harness.models import Base
 from harness.patch import Examples, Patch, Query, Routing, Stage
 from harness.svf.search import Iterate, SearchSettings, Value, search
 from harness.variants import tuned
@@ -76,12 +76,9 @@ class FewShotRouter:
         """Searches, or takes what was found before."""
         examples = self._examples(stage)
         key = {
-            "base": self.base.fingerprint,
-            "tokenizer": tokenizer_digest(self.base.tokenizer),
-            "dtype": str(self.base.model.dtype),
+            **tuned.known_by(self.base),
             "documents": examples.digest,
             "settings": dict(stage.settings),
-            "versions": tuned.versions(),
             **self.identity,
         }
         folder = self.context.folder_once("few_shot", key, partial(self._search, stage, examples))

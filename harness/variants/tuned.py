@@ -83,15 +83,17 @@ def trained(base: Base, config: TunedVariant, context: Context) -> Path:
         questions = list(_questions(config, context))
         own = {"questions": [(q.prompt, q.digest) for q in questions]}
         make = partial(_reinforce, base, settings, questions, config)
-    key = {
+    return context.folder_once(config.method, {**known_by(base), "config": asdict(config), **own}, make)
+
+
+def known_by(base: Base) -> dict[str, Any]:
+    """What everything that is trained on a base depends on."""
+    return {
         "base": base.fingerprint,
         "tokenizer": tokenizer_digest(base.tokenizer),
         "dtype": str(base.model.dtype),
-        "config": asdict(config),
         "versions": versions(),
-        **own,
     }
-    return context.folder_once(config.method, key, make)
 
 
 def _questions(config: TunedVariant, context: Context) -> Sequence[GradedQuestion]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_svf import TRAIN, Asked
+from test_svf import TRAIN, asking
 
 from harness.config.compose import compose_model
 from harness.config.specs import VariantSpec, compose_variant, inner_of
@@ -15,7 +15,7 @@ from harness.engine import EngineSettings, TreeLM
 from harness.models import ModelRef, load_base
 from harness.patch import Patch, Query, Scored, export
 from harness.svf import SvfConfig, SvfLayer
-from harness.variants import Context, build, plan_text
+from harness.variants import build, plan_text
 from harness.variants.asking import Asking
 from harness.variants.few_shot import mixture
 from harness.variants.injected import injected
@@ -36,15 +36,12 @@ def lab():
 
 @pytest.fixture
 def context(tmp_path):
-    def questions(task, settings, limit):
-        return [Asked(f"Question: What is {i} plus {i}?\nAnswer:", f"q{i}") for i in range(limit or 24)]
-
     def asked(task, limit):
         return [
             f"Tom has {i} apples." if task == "sums" else f"What does the cat number {i} eat?" for i in range(limit)
         ]
 
-    return Context(lambda name: None, patches=tmp_path / "patches", questions=questions, asked=asked)
+    return asking(tmp_path, asked)
 
 
 def zed(lab, folder, value, layers="0:2"):

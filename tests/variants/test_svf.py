@@ -41,12 +41,18 @@ def lab():
     return load_base(ModelRef("lab-base", compose_model("lab-base")[1].path, device="cpu"))
 
 
-@pytest.fixture
-def context(tmp_path):
+def asking(folder, asked=None):
+    """A context that asks 24 sums, and keeps what is trained below a folder."""
+
     def questions(task, settings, limit):
         return [Asked(f"Question: What is {i} plus {i}?\nAnswer:", f"q{i}") for i in range(limit or 24)]
 
-    return Context(lambda name: None, patches=tmp_path / "patches", questions=questions)
+    return Context(lambda name: None, patches=folder / "patches", questions=questions, asked=asked)
+
+
+@pytest.fixture
+def context(tmp_path):
+    return asking(tmp_path)
 
 
 def made(base, context, **changes):

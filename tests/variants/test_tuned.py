@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import PeftModel
-from test_svf import TRAIN, Asked
+from test_svf import TRAIN, Asked, asking
 
 import harness.tasks.load  # noqa: F401 - registers the lab's data sets
 from harness.config.compose import compose_model
@@ -16,7 +16,7 @@ from harness.config.tuning import Ia3Variant, LoraVariant, SvfVariant
 from harness.config.variants import ComposedVariant, DestroyVariant
 from harness.models import ModelRef, load_base
 from harness.svf import SvfConfig
-from harness.variants import Context, NotMadeError, build
+from harness.variants import NotMadeError, build
 from harness.variants.injected import injected, modules_of
 
 KINDS = {"svf": SvfVariant, "lora": LoraVariant, "ia3": Ia3Variant}
@@ -31,10 +31,7 @@ def lab():
 
 @pytest.fixture
 def context(tmp_path):
-    def questions(task, settings, limit):
-        return [Asked(f"Question: What is {i} plus {i}?\nAnswer:", f"q{i}") for i in range(limit or 24)]
-
-    return Context(lambda name: None, patches=tmp_path / "patches", questions=questions)
+    return asking(tmp_path)
 
 
 def made(base, context, kind, **changes):
