@@ -76,6 +76,7 @@ class RLConfig:
         kl_direction: ``new_base`` is KL(new || base), as the paper writes; ``base_new`` is KL(base || new), as its
             released code computes.
         temperature: of the answers that are learned from; 0 takes the likeliest tokens (the released code).
+        wrong: reward of a wrong answer; a right one has 1.
         max_tokens: tokens of an answer.
         evaluate_every: steps between looks at the validation questions.
         patience: looks without a better score after which training ends; null for none.
@@ -91,6 +92,7 @@ class RLConfig:
     kl: float = 0.1
     kl_direction: str = "new_base"
     temperature: float = 1.0
+    wrong: float = -1.0
     max_tokens: int = 256
     evaluate_every: int = 10
     patience: int | None = None

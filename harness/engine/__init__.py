@@ -1,7 +1,7 @@
 """The language-model backend under lm-eval: its numbers at a fraction of the work."""
 
 from harness.engine.accounting import Accounting
-from harness.engine.choose import ENGINES, depends_on_batch, engine_of, open_engine, why_not_tree
+from harness.engine.choose import ENGINES, chat_of, depends_on_batch, engine_of, open_engine, why_not_tree
 from harness.engine.deadline import Deadline
 from harness.engine.generation import TextRequest
 from harness.engine.hf import ResidentLM
@@ -22,6 +22,7 @@ __all__ = [
     "Sampling",
     "TextRequest",
     "TreeLM",
+    "chat_of",
     "depends_on_batch",
     "engine_of",
     "open_engine",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
@@ -71,6 +71,14 @@ def depends_on_batch(model: PreTrainedModel, engine: str, settings: Mapping[str,
         return False
     sampling, _ = Sampling.of(model, settings)
     return sampling is None or (engine != "tree" and sampling.do_sample)
+
+
+def chat_of(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, processor: ProcessorMixin | None
+) -> Callable[..., str]:
+    """Renders a chat as a prompt, as the backend of a model does."""
+    lm = ResidentLM(model, tokenizer, 1) if processor is None else ResidentVisionLM(model, processor, 1)
+    return lm.apply_chat_template
 
 
 def open_engine(

@@ -15,7 +15,7 @@ from filelock import FileLock
 from transformers import PreTrainedModel
 
 from harness.config.schema import RuntimeConfig
-from harness.engine import Plans, ResidentLM
+from harness.engine import Plans, chat_of
 from harness.evaluation.cells import CellResult, file_name
 from harness.evaluation.claims import Claims
 from harness.evaluation.gates import GateVerdict, judge
@@ -210,8 +210,8 @@ class Bench:
 
     def _context(self) -> Context:
         assert self._base is not None
-        templated = self.grid.run.runtime.chat_template
-        chat = ResidentLM(self._base.model, self._base.tokenizer, 1).apply_chat_template if templated else None
+        base, templated = self._base, self.grid.run.runtime.chat_template
+        chat = chat_of(base.model, base.tokenizer, base.processor) if templated else None
         documents = Documents(source_of(self.grid.run), lambda: self._sandbox(False), chat)
         return Context(
             load=self._load_donor,

@@ -45,6 +45,11 @@ class TaskQuestion:
         return rows_digest([self._doc, [self._metric]])
 
     @property
+    def images(self) -> list[Any]:
+        """The images that it is about."""
+        return list(self._request.args[2]["visual"]) if len(self._request.args) > 2 else []
+
+    @property
     def target(self) -> str:
         """The answer that the task gives, as text behind the prompt.
 
@@ -91,13 +96,11 @@ def training_questions(loaded: LoadedTask, limit: int | None = None, chat: Chat 
             raise ValueError(
                 f"task {loaded.name}: {name} generates no answers to learn from; it scores {task.OUTPUT_TYPE}"
             )
-        if task.config.doc_to_image is not None:
-            raise ValueError(f"task {loaded.name}: {name} asks about images, and nothing is trained on images here")
     out = []
     for name, number, doc in training_documents(loaded, limit):
         task = loaded.subtasks[name]
         (request,) = requests_of(task, name, number, doc, chat)
-        prompt, settings = request.args
+        prompt, settings = request.args[:2]
         text = str(task.doc_to_text(doc))
         settings = normalize_gen_kwargs(settings)
         out.append(

@@ -21,10 +21,11 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from harness.config.training import RLConfig
+from harness.training.inputs import Inputs, together
+from harness.training.objective import DIRECTIONS, objective
 
 logger = logging.getLogger(__name__)
 SCHEDULES = ("cosine", "constant")
-DIRECTIONS = ("new_base", "base_new")
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,15 @@ class Question:
         prompt: token ids.
         name: what names it; seeds its answers.
         grade: 1 for a right answer, -1 for a wrong one.
+        inputs: makes what the model takes beside the tokens, e.g. an image's pixels.
+        about: what tells it from others of the same prompt, e.g. what names its image.
     """
 
     prompt: tuple[int, ...]
     name: str
     grade: Callable[[Sequence[int]], float]
+    inputs: Callable[[], Inputs] = dict
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,6 +159,8 @@ def _check(
     for name in ("learning_rate", "clip", "batch_size", "steps", "max_tokens", "evaluate_every"):
         if getattr(config, name) <= 0:
             raise ValueError(f"train: {name} {getattr(config, name)} is too small")
+    if config.wrong >= 1:
+        raise ValueError(f"train: wrong {config.wrong}: a wrong answer is rewarded less than a right one, which has 1")
     if config.kl < 0 or config.temperature < 0:
         raise ValueError(f"train: kl {config.kl} and temperature {config.temperature} cannot be negative")
     if not parameters:
@@ -163,7 +170,7 @@ def _check(
             f"train: {len(questions)} questions to learn from and {len(held_back)} held back; a step takes "
             f"{config.batch_size}, and at least one must be held back"
         )
-    if shared := {q.prompt for q in questions} & {q.prompt for q in held_back}:
+    if shared := {(q.prompt, q.about) for q in questions} & {(q.prompt, q.about) for q in held_back}:
         raise ValueError(f"train: {len(shared)} questions are both learned from and held back")
 
 
@@ -196,13 +203,15 @@ def _step(
 ) -> tuple[float, float]:
     """One update; returns the mean reward and the mean penalty."""
     answers = answer(batch, config.temperature, config.seed + step)
-    rewards = [q.grade(a) for q, a in zip(batch, answers, strict=True)]
+    grades = [q.grade(a) for q, a in zip(batch, answers, strict=True)]
+    rewards = [1.0 if grade > 0 else config.wrong for grade in grades]
     held = config.device_batch_size or len(batch)
     optimizer.zero_grad(set_to_none=True)
     penalty = 0.0
     for i in range(0, len(batch), held):
-        prompts = [q.prompt for q in batch[i : i + held]]
-        loss, part = objective(model, prompts, answers[i : i + held], rewards[i : i + held], as_base, config)
+        part_of = batch[i : i + held]
+        prompts, more = [q.prompt for q in part_of], together([q.inputs() for q in part_of])
+        loss, part = objective(model, prompts, answers[i : i + held], rewards[i : i + held], as_base, config, more)
         (loss / len(batch)).backward()
         penalty += part
     norm = nn.utils.clip_grad_norm_(list(parameters.values()), config.clip)
@@ -214,47 +223,3 @@ def _step(
         group["lr"] = config.learning_rate * rate
     optimizer.step()
     return sum(rewards) / len(rewards), penalty / len(batch)
-
-
-def objective(
-    model: PreTrainedModel,
-    prompts: Sequence[Sequence[int]],
-    answers: Sequence[Sequence[int]],
-    rewards: Sequence[float],
-    as_base: Callable[[], AbstractContextManager[object]],
-    config: RLConfig,
-) -> tuple[Tensor, float]:
-    """What is minimised, summed over the rows: -r log pi(y|x) + kl D.
-
-    Returns:
-        The sum with its gradient, and the summed penalty D, in nats.
-    """
-    device = model.device
-    lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
-    ids_RT = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
-    learned_RT = torch.zeros(len(prompts), max(lengths), dtype=torch.bool)
-    for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-        ids_RT[row, : lengths[row]] = torch.tensor([*prompt, *answer])
-        learned_RT[row, len(prompt) : lengths[row]] = True
-    present_RT = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]
-    ids_RT, learned_RT, present_RT = ids_RT.to(device), learned_RT.to(device), present_RT.to(device)
-    told_RT = learned_RT[:, 1:]
-    logs_NV = _log_probabilities(model, ids_RT, present_RT, told_RT)
-    chosen_N = logs_NV.gather(1, ids_RT[:, 1:][told_RT][:, None])[:, 0]
-    rows_N = told_RT.nonzero()[:, 0]
-    reward_R = torch.tensor(rewards, device=device, dtype=chosen_N.dtype)
-    loss = -(reward_R[rows_N] * chosen_N).sum()
-    if not config.kl:
-        return loss, 0.0
-    with torch.no_grad(), as_base():
-        base_NV = _log_probabilities(model, ids_RT, present_RT, told_RT)
-    one, two = (logs_NV, base_NV) if config.kl_direction == "new_base" else (base_NV, logs_NV)
-    distance = (one.exp() * (one - two)).sum()
-    return loss + config.kl * distance, float(distance.detach())
-
-
-def _log_probabilities(model: PreTrainedModel, ids_RT: Tensor, present_RT: Tensor, told_RT: Tensor) -> Tensor:
-    """Log-probabilities of the whole vocabulary where an answer's token comes next: [N, V], fp32 or better."""
-    logits_RTV = model(input_ids=ids_RT, attention_mask=present_RT.long(), use_cache=False).logits
-    kept_NV = logits_RTV[:, :-1][told_RT]
-    return kept_NV.to(torch.promote_types(kept_NV.dtype, torch.float32)).log_softmax(-1)

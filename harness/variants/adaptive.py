@@ -104,6 +104,7 @@ class _KindQuestion:
     target: str
     _asking: Asking
     _category: str
+    images: tuple[object, ...] = ()
 
     @property
     def digest(self) -> str:

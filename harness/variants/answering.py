@@ -13,8 +13,9 @@ from lm_eval.models.utils import postprocess_generated_text
 from harness.config.training import RLConfig
 from harness.engine import EngineSettings, Sampling, TextRequest, TreeLM, open_engine
 from harness.models import Base
-from harness.training.reinforce import Question, Reinforced, reinforce
-from harness.variants.context import GradedQuestion
+from harness.training.reinforce import Answers, Question, Reinforced, reinforce
+from harness.variants.context import GradedQuestion, stops_of
+from harness.variants.seeing import Seeing
 
 
 def reinforced(
@@ -39,13 +40,18 @@ def reinforced(
     if held_back < 1:
         raise ValueError(f"held_back {held_back}: at least one question must be held back to choose the best step")
     inner = base.model
-    lm = open_engine(inner, base.tokenizer, "tree", EngineSettings(seed=config.seed))
-    if not isinstance(lm, TreeLM):
-        raise ValueError(f"the engine cannot generate with {base.name}, so there is nothing to reinforce")
-    asked = {q.name: q for q in questions}
-    items = [_question(lm, q) for q in questions]
+    answering: Answers
+    if any(q.images for q in questions):
+        side_by_side = config.device_batch_size or config.batch_size
+        answering = Seeing(base, config.max_tokens, side_by_side)
+        items = answering.questions(questions)
+    else:
+        lm = open_engine(inner, base.tokenizer, "tree", EngineSettings(seed=config.seed))
+        if not isinstance(lm, TreeLM):
+            raise ValueError(f"the engine cannot generate with {base.name}, so there is nothing to reinforce")
+        items = [_question(lm, q) for q in questions]
+        answering = _Answering(lm, {q.name: q for q in questions}, config.max_tokens)
     random.Random(config.seed).shuffle(items)
-    answering = _Answering(lm, asked, config.max_tokens)
     return reinforce(
         inner,
         answering,
@@ -63,7 +69,7 @@ def trained_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
 
 
 def _question(lm: TreeLM, asked: GradedQuestion) -> Question:
-    stops = _stops(asked.settings)
+    stops = stops_of(asked.settings)
     grades: dict[str, float] = {}
 
     def grade(tokens: Sequence[int]) -> float:
@@ -73,11 +79,6 @@ def _question(lm: TreeLM, asked: GradedQuestion) -> Question:
         return grades[text]
 
     return Question(tuple(lm.tok_encode(asked.prompt)), asked.name, grade)
-
-
-def _stops(settings: Mapping[str, object]) -> list[str]:
-    until = settings.get("until", [])
-    return [until] if isinstance(until, str) else [stop for stop in until if stop]  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class _Answering:
                 np.array(q.prompt, dtype=np.int32),
                 self.max_tokens,
                 False,
-                tuple(_stops(self.asked[q.name].settings)),
+                tuple(stops_of(self.asked[q.name].settings)),
                 f"{q.name}|{seed}",
             )
             for q in questions

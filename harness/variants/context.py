@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -56,11 +57,21 @@ class GradedQuestion(Protocol):
         """What its grades depend on."""
 
     @property
+    def images(self) -> Sequence[Any]:
+        """The images that it is about, each an ``<image>`` in the prompt."""
+
+    @property
     def target(self) -> str:
         """The answer that the task gives, as text behind the prompt."""
 
     def grade(self, text: str) -> float:
         """1 for a right answer, -1 for a wrong one."""
+
+
+def stops_of(settings: Mapping[str, Any]) -> list[str]:
+    """The texts that end an answer, from generation settings."""
+    until = settings.get("until", [])
+    return [until] if isinstance(until, str) else [stop for stop in until if stop]
 
 
 class NotMadeError(Exception):
@@ -122,6 +133,8 @@ class Context:
             raise ValueError(f"{name}: no folder to keep what is trained in")
         with self._kept(self.patches, name, key) as folder:
             if not folder.is_dir():
+                for left in self.patches.glob(f".{folder.name}-*"):  # by a process that was killed
+                    shutil.rmtree(left)
                 with tempfile.TemporaryDirectory(dir=self.patches, prefix=f".{folder.name}-") as work:
                     make(Path(work) / "whole")
                     (Path(work) / "whole").rename(folder)

@@ -109,7 +109,13 @@ def _texts(config: TunedVariant, context: Context) -> list[Text]:
     """What next-token prediction learns: texts of a data set, or the task's answers."""
     if config.texts is not None:
         return read_texts(config.texts, context.data)
-    return [Text(q.prompt, q.target) for q in _questions(config, context)]
+    questions = _questions(config, context)
+    if any(q.images for q in questions):
+        raise ValueError(
+            f"{config.method}: {config.task} asks about images, which next-token prediction does not read here; "
+            "use variant.objective=reinforce"
+        )
+    return [Text(q.prompt, q.target) for q in questions]
 
 
 def _reinforce(

@@ -9,7 +9,7 @@ import torch
 from conftest import tiny
 
 from harness.config.training import RLConfig
-from harness.training.reinforce import objective
+from harness.training.objective import objective
 
 LENGTH = 5
 

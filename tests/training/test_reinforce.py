@@ -11,7 +11,8 @@ from torch import nn
 
 from harness.config.training import RLConfig
 from harness.svf import SvfConfig, SvfLayer
-from harness.training.reinforce import Question, objective, reinforce
+from harness.training.objective import objective
+from harness.training.reinforce import Question, reinforce
 
 V = 5
 

@@ -27,6 +27,7 @@ class Asked:
     settings: dict = field(default_factory=lambda: {"until": ["\n"]})
 
     digest = ""
+    images = ()
 
     @property
     def target(self):

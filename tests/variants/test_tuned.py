@@ -223,3 +223,17 @@ def test_damaged_files_are_named(lab, context, name, content, text):
 def test_what_is_no_projection_is_not_adapted(lab, context, part):
     with pytest.raises(ValueError, match=f"{part} is none; take away -{part}"):
         made(lab, context, "svf", parts=["mlp", part], layers=None)
+
+
+def test_what_a_killed_training_left_is_cleared(tmp_path):
+    from harness.variants import Context
+
+    context = Context(lambda name: None, patches=tmp_path)
+    made = context.folder_once("svf", {"a": 1}, lambda folder: folder.mkdir())
+    made.rmdir()
+    left, other = (tmp_path / f".{name}-abc" for name in (made.name, "svf-other"))
+    for folder in (left, other):
+        (folder / "whole").mkdir(parents=True)
+    assert context.folder_once("svf", {"a": 1}, lambda folder: folder.mkdir()) == made
+    assert not left.exists()
+    assert other.exists()
