@@ -160,6 +160,7 @@ class RunConfig:
         limit: documents a task (a subject, for MMLU); null for all.
         engine: ``tree`` computes what requests share once; ``hf`` is lm-eval's own backend, the oracle.
         seed: seed of the shots and of sampling.
+        seeds: seeds with which each variant that draws or trains is made, once for each; null for its own one.
         baseline: variant that the others are compared with.
         tag: added to the models' names (``lab-base@seed=2``); a multirun sets it for keys that no name shows.
         gates: task -> gate, a `GateConfig`.
@@ -180,6 +181,7 @@ class RunConfig:
     limit: int | None = None
     engine: str = "tree"
     seed: int = 1234
+    seeds: list[int] | None = None
     baseline: str = "base"
     tag: str = ""
     gates: dict[str, Any] = field(default_factory=dict)

@@ -97,3 +97,44 @@ class RLConfig:
     evaluate_every: int = 10
     patience: int | None = None
     seed: int = 42
+
+
+@dataclass
+class GRPOConfig:
+    """Group-relative policy optimisation by TRL; the defaults are those of LoRA-PAR's released code.
+
+    Attributes:
+        learning_rate: peak of the cosine schedule.
+        weight_decay: of AdamW.
+        betas: the two of AdamW.
+        prompts: prompts that a step learns from.
+        generations: answers to each.
+        device_batch_size: answers that the device holds at a time; null for all of ``prompts`` x ``generations``.
+        epochs: passes over the prompts.
+        max_steps: ends earlier; null for no such end.
+        warmup_ratio: share of the steps with a rising learning rate.
+        clip: largest norm of the gradient.
+        beta: weight of the distance to the base.
+        temperature: of the answers.
+        max_tokens: tokens of an answer.
+        loss: TRL's ``loss_type``.
+        scale: TRL's ``scale_rewards``.
+        seed: order of the prompts, and the answers.
+    """
+
+    learning_rate: float = 5e-6
+    weight_decay: float = 0.1
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.99])
+    prompts: int = 4
+    generations: int = 8
+    device_batch_size: int | None = None
+    epochs: float = 1.0
+    max_steps: int | None = None
+    warmup_ratio: float = 0.1
+    clip: float = 0.1
+    beta: float = 0.04
+    temperature: float = 0.9
+    max_tokens: int = 256
+    loss: str = "grpo"
+    scale: str = "group"
+    seed: int = 41

@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from harness.config.par import LoraParVariant
 from harness.config.training import SFTConfig, TextsConfig
 from harness.config.tuning import (
     ClassifierVariant,
@@ -154,4 +155,5 @@ VARIANTS: dict[str, type] = {
     "prompt": PromptVariant,
     "classifier": ClassifierVariant,
     "few_shot": FewShotVariant,
+    "lora_par": LoraParVariant,
 }

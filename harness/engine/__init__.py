@@ -1,6 +1,7 @@
 """The language-model backend under lm-eval: its numbers at a fraction of the work."""
 
 from harness.engine.accounting import Accounting
+from harness.engine.asked import AskedModel, asked
 from harness.engine.choose import ENGINES, chat_of, depends_on_batch, engine_of, open_engine, why_not_tree
 from harness.engine.deadline import Deadline
 from harness.engine.generation import TextRequest
@@ -14,6 +15,7 @@ from harness.engine.tree_lm import TreeLM
 __all__ = [
     "ENGINES",
     "Accounting",
+    "AskedModel",
     "Deadline",
     "EngineSettings",
     "Plans",
@@ -22,6 +24,7 @@ __all__ = [
     "Sampling",
     "TextRequest",
     "TreeLM",
+    "asked",
     "chat_of",
     "depends_on_batch",
     "engine_of",

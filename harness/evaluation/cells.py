@@ -25,7 +25,7 @@ class CellName:
 
 def file_name(text: str) -> str:
     """A name as a file name: what a file system or a shell could trip over becomes ``-``."""
-    return re.sub(r"[^A-Za-z0-9._=,+()-]", "-", text)
+    return re.sub(r"[^A-Za-z0-9._=,+()~-]", "-", text)
 
 
 def identity_digest(identity: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import torch
 from harness.anatomy import parse_parts
 from harness.config.compose import compose_model, compose_task, expand_tasks, known, names_of, unknown
 from harness.config.paths import LAB_WEIGHTS
+from harness.config.replicas import of_all_seeds, replicas
 from harness.config.schema import GateConfig, ModelConfig, RunConfig, RuntimeConfig, TaskConfig
 from harness.config.specs import VariantSpec, compose_variant, inner_of, short
 from harness.config.variants import DESTROY_MODES
@@ -156,7 +157,7 @@ def _variants(run: RunConfig, model: ModelConfig, used: set[str]) -> list[Varian
     for name in names_of(run.variants):
         spec, taken = compose_variant(name, model.donor, run.variant, model.variant)
         used |= {f"variant.{key}" for key in taken}
-        specs.append(spec)
+        specs += replicas(spec, run.seeds)
     return specs
 
 
@@ -199,6 +200,7 @@ def _is_lab(ref: ModelRef) -> bool:
 
 def _gate(run: RunConfig, task: str, variant: str) -> GateConfig | None:
     gate = run.gates.get(task)
+    variant = of_all_seeds(variant)
     if gate is None or (gate.variants and variant not in gate.variants) or variant in (gate.above, gate.not_below):
         return None
     return gate
@@ -210,9 +212,9 @@ def _check_gates(grid: Grid) -> None:
     for task, gate in grid.run.gates.items():
         if task not in tasks:
             raise unknown("task in gates", task, sorted(tasks))
-        for name in [gate.above, gate.not_below, *gate.variants]:
-            if name is not None and name not in variants:
-                raise ValueError(f"gates.{task}: {name!r} is not among the variants of this run: {sorted(variants)}")
+        named = {*gate.variants} - {of_all_seeds(v) for v in variants}
+        for name in [*({gate.above, gate.not_below} - variants - {None}), *named]:
+            raise ValueError(f"gates.{task}: {name!r} is not among the variants of this run: {sorted(variants)}")
 
 
 def _check_levels(grid: Grid) -> None:

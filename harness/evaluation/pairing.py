@@ -32,18 +32,12 @@ def scored(result: CellResult, outcomes: list[Outcome]) -> dict[tuple[str, int, 
 def estimate(result: CellResult, outcomes: list[Outcome]) -> Estimate:
     """A cell's score with its interval."""
     rows = list(scored(result, outcomes).values())
-    return mean_interval([o.metrics[result.metric] for o in rows], _clusters(rows))
+    return mean_interval([o.metrics[result.metric] for o in rows], clusters_of(rows))
 
 
 def pair(result: CellResult, outcomes: list[Outcome], other: CellResult, other_outcomes: list[Outcome]) -> Pairing:
     """Compares two cells on the documents that both were asked in the same words."""
-    one = {**result.identity, "metric": f"{result.metric},{result.filter}"}
-    two = {**other.identity, "metric": f"{other.metric},{other.filter}"}
-    # Other limits show other documents of the same task: the shared ones pair.
-    # What a variant that adapts looked at before is its own.
-    free = {"patch", "limit", "data", "routing"}
-    differing = tuple(sorted(k for k in {*one, *two} - free if one.get(k) != two.get(k)))
-    if differing:
+    if differing := differing_keys(result, other):
         return Pairing(None, differing=differing)
     ours, theirs = scored(result, outcomes), scored(other, other_outcomes)
     common = [key for key in ours if key in theirs]
@@ -52,9 +46,20 @@ def pair(result: CellResult, outcomes: list[Outcome], other: CellResult, other_o
         return Pairing(None, unpaired)
     a = [ours[key].metrics[result.metric] for key in common]
     b = [theirs[key].metrics[result.metric] for key in common]
-    return Pairing(compare(a, b, _clusters([ours[key] for key in common])), unpaired)
+    return Pairing(compare(a, b, clusters_of([ours[key] for key in common])), unpaired)
 
 
-def _clusters(rows: list[Outcome]) -> list[str] | None:
+def differing_keys(result: CellResult, other: CellResult) -> tuple[str, ...]:
+    """Keys of the identity in which two cells differ though only the patch may."""
+    one = {**result.identity, "metric": f"{result.metric},{result.filter}"}
+    two = {**other.identity, "metric": f"{other.metric},{other.filter}"}
+    # Other limits show other documents of the same task: the shared ones pair.
+    # What a variant that adapts looked at before is its own.
+    free = {"patch", "limit", "data", "routing"}
+    return tuple(sorted(k for k in {*one, *two} - free if one.get(k) != two.get(k)))
+
+
+def clusters_of(rows: list[Outcome]) -> list[str] | None:
+    """What makes documents alike; None where any has nothing."""
     clusters = [o.cluster for o in rows]
     return None if any(c is None for c in clusters) else [str(c) for c in clusters]

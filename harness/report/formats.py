@@ -41,6 +41,7 @@ def _record(row: Row, task: str, entry: Entry) -> dict[str, Any]:
         "test": comparison.test if comparison else None,
         "adjusted_p": entry.adjusted_p,
         "verdict": entry.verdict,
+        "seeds": len(entry.seeds) or None,
         "gained": comparison.gained if comparison else None,
         "lost": comparison.lost if comparison else None,
         "resolvable": comparison.resolvable if comparison else None,
@@ -72,7 +73,7 @@ def to_json(table: Table) -> str:
     """JSON: the records, and each cell's identity."""
     cells = [
         {**_record(row, task, e), "identity": e.result.identity, "scores": e.result.scores, "groups": e.result.groups,
-         "patch": e.result.patch, "routing": e.result.routing, "routes": e.routes}
+         "patch": e.result.patch, "routing": e.result.routing, "routes": e.routes, "by_seed": e.seeds}
         for row in table.rows
         for task, e in row.entries.items()
     ]  # fmt: skip

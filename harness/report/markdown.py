@@ -14,6 +14,10 @@ _COLUMNS = (
     "Gained and lost: documents that got better and worse. Resolvable: the smallest difference that these data would "
     "show with 80% power at the 5% level. Clipped: prompts cut to the context and generation limits lowered to it."
 )
+_SEEDS = (
+    " Where a variant was trained with several seeds, its score is their mean, each seed's stands below it, and "
+    "intervals and tests take both documents and seeds for samples."
+)
 MARKS = {"gain": " ▲", "regression": " ▼", "unresolved": "", "baseline": "", "none": ""}
 
 
@@ -51,11 +55,12 @@ def render(table: Table) -> str:
 
 
 def _legend(table: Table) -> str:
+    pooled = any(e.seeds for row in table.rows for e in row.entries.values())
     return (
         f"Scores in percent with their 95% interval. Δ: difference to `{table.baseline}` on the same documents, in "
         "points, with its paired 95% interval; ▲ resolved gain, ▼ resolved regression (Holm-adjusted p < 0.05 over the "
         f"{table.comparisons} comparisons of this page, and an interval without 0, which is not adjusted); no mark: "
-        "unresolved, which does not mean unchanged."
+        "unresolved, which does not mean unchanged." + (_SEEDS if pooled else "")
     )
 
 
@@ -80,13 +85,17 @@ def _scores(table: Table, model: str) -> list[str]:
 
 def named(row: Row) -> str:
     """A variant's name, with a mark where its scores cannot be compared."""
-    return f"`{row.variant}`" + (f"<br>{LEAKY}" if row.leaky else "")
+    counts = sorted({len(e.seeds) for e in row.entries.values() if e.seeds})
+    seeds = f"<br>{' or '.join(map(str, counts))} seeds" if counts else ""
+    return f"`{row.variant}`" + seeds + (f"<br>{LEAKY}" if row.leaky else "")
 
 
 def _score(entry: Entry) -> str:
     text = f"**{percent(entry.score.value)}** {interval(entry.score)}"
     if entry.result.problems:
         text += " ⚠"
+    if entry.seeds:
+        text += "<br>" + " ".join(percent(score) for score in entry.seeds.values())
     if entry.pairing and entry.pairing.comparison:
         d = entry.pairing.comparison.difference
         text += f"<br>Δ {points(d.value)} {interval(d, points)}{MARKS[entry.verdict]}"

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from harness.evaluation.cells import CellResult, Outcome
+from harness.config.replicas import MARK, of_all_seeds
+from harness.evaluation.cells import CellName, CellResult, Outcome
 from harness.evaluation.pairing import Pairing, estimate, pair
+from harness.evaluation.seeds import estimate_seeds, pair_seeds
 from harness.evaluation.statistics import ALPHA, Estimate, holm
 from harness.evaluation.store import Failure, Store
 
@@ -27,6 +29,7 @@ class Entry:
         adjusted_p: Holm-adjusted over the whole table.
         verdict: what the comparison shows.
         routes: documents by the route that pass one chose, for a variant that adapts.
+        seeds: scores of each seed alone, where several are held together here; ``result`` is the first one's.
     """
 
     result: CellResult
@@ -35,6 +38,7 @@ class Entry:
     adjusted_p: float | None = None
     verdict: Verdict = "none"
     routes: dict[str, int] = field(default_factory=dict)
+    seeds: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def build_table(
         problems = [*damaged, *(f"{f.name} failed: {f.text}" for f in failures)]
         raise ValueError(f"{folder} holds no stored cells" + "".join(f"; {p}" for p in problems))
     for kind, chosen in (("task", tasks), ("variant", variants), ("model", models)):
-        there = sorted({getattr(r.name, kind) for r in everything})
+        there = sorted({name for r in everything for name in _names(getattr(r.name, kind))})
         if wrong := [name for name in chosen or () if name not in there]:
             raise ValueError(f"{folder} holds no cell of {kind} {', '.join(wrong)}; it has {', '.join(there)}")
     # The baseline is read in any case, to compare with; its row is shown if it was chosen.
@@ -128,10 +132,12 @@ def build_table(
     results = [
         r
         for r in everything
-        if _in(r.name.task, tasks) and _in(r.name.variant, shown_variants) and _in(r.name.model, models)
+        if _in(r.name.task, tasks) and _among(r.name.variant, shown_variants) and _in(r.name.model, models)
     ]
     failed = [
-        f for f in failures if _in(f.name.task, tasks) and _in(f.name.variant, variants) and _in(f.name.model, models)
+        f
+        for f in failures
+        if _in(f.name.task, tasks) and _among(f.name.variant, variants) and _in(f.name.model, models)
     ]
     shown = tuple(tasks or dict.fromkeys([*(r.name.task for r in results), *(f.name.task for f in failed)]))
     if strict and baseline not in {r.name.variant for r in results}:
@@ -142,27 +148,50 @@ def build_table(
     results = [r for r in results if r.name not in stale]
     outcomes = {r.name: store.outcomes(r.name) for r in results}
     found = {r.name: r for r in results}
-    entries: dict[tuple[str, str], dict[str, Entry]] = {}
+    together: dict[CellName, list[CellResult]] = {}
     for r in results:
-        score = estimate(r, outcomes[r.name])
-        other = found.get(replace(r.name, variant=baseline))
-        pairing = None
-        if other is not None and r.name.variant != baseline:
-            pairing = pair(r, outcomes[r.name], other, outcomes[other.name])
-        first: Verdict = "baseline" if r.name.variant == baseline else "none"
-        entry = Entry(r, score, pairing, None, first, _routes(outcomes[r.name]))
-        entries.setdefault((r.name.model, r.name.variant), {})[r.name.task] = entry
+        together.setdefault(replace(r.name, variant=of_all_seeds(r.name.variant)), []).append(r)
+    entries: dict[tuple[str, str], dict[str, Entry]] = {}
+    for name, cells in together.items():
+        other = found.get(replace(name, variant=baseline))
+        against = None if other is None or name.variant == baseline else (other, outcomes[other.name])
+        entry = _entry([(r, outcomes[r.name]) for r in cells], against)
+        if name.variant == baseline:
+            entry = replace(entry, verdict="baseline")
+        entries.setdefault((name.model, name.variant), {})[name.task] = entry
     entries, count = _adjust(entries)
     missing: dict[tuple[str, str], dict[str, Failure]] = {}
     for failure in failed:
-        missing.setdefault((failure.name.model, failure.name.variant), {})[failure.name.task] = failure
+        missing.setdefault((failure.name.model, of_all_seeds(failure.name.variant)), {})[failure.name.task] = failure
     rows = [
         Row(*key, entries.get(key, {}), missing.get(key, {}))
         for key in dict.fromkeys([*entries, *missing])
-        if _in(key[1], variants)
+        if variants is None or key[1] in {of_all_seeds(v) for v in variants}
     ]
     ordered = tuple(_order(rows, baseline, variants, models, shown, sort))
     return Table(folder, baseline, shown, ordered, count, tuple(damaged))
+
+
+def _entry(cells: list[tuple[CellResult, list[Outcome]]], other: tuple[CellResult, list[Outcome]] | None) -> Entry:
+    """One variant on one task, over its seeds if there are several, against the baseline's cell; None for its own."""
+    first, outcomes = cells[0]
+    verdict: Verdict = "none"
+    if len(cells) == 1:
+        score = estimate(first, outcomes)
+        pairing = None if other is None else pair(first, outcomes, *other)
+        return Entry(first, score, pairing, None, verdict, _routes(outcomes))
+    seeds = {r.name.variant.rpartition(MARK)[2]: estimate(r, own).value for r, own in cells}
+    pairing = None if other is None else pair_seeds(cells, other)
+    return Entry(first, estimate_seeds(cells), pairing, None, verdict, {}, seeds)
+
+
+def _names(name: str) -> set[str]:
+    """A variant's name, and the one that it shares with the other seeds'."""
+    return {name, of_all_seeds(name)}
+
+
+def _among(variant: str, chosen: Collection[str] | None) -> bool:
+    return chosen is None or bool(_names(variant) & set(chosen))
 
 
 def _leaky(entry: Entry) -> bool:

@@ -54,7 +54,8 @@ def terminal_text(table: Table) -> str:
 
 
 def _named(row: Row) -> str:
-    return row.variant + (" ⚠ leaky" if row.leaky else "")
+    counts = {len(e.seeds) for e in row.entries.values() if e.seeds}
+    return row.variant + (f" ({max(counts)} seeds)" if counts else "") + (" ⚠ leaky" if row.leaky else "")
 
 
 def _short(entry: Entry) -> str:

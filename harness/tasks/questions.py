@@ -12,6 +12,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.utils import normalize_gen_kwargs
 
 from harness.data import rows_digest, told
+from harness.lab.datasets import PATH
+from harness.lab.systems import system_of
 from harness.tasks.load import LoadedTask
 from harness.tasks.sourced import CodeTask, SourcedTask
 
@@ -48,6 +50,11 @@ class TaskQuestion:
     def images(self) -> list[Any]:
         """The images that it is about."""
         return list(self._request.args[2]["visual"]) if len(self._request.args) > 2 else []
+
+    @property
+    def truth(self) -> str | None:
+        """``system1`` or ``system2`` where that is known: in the lab, by the operations that an answer chains."""
+        return system_of(self._doc) if self._task.config.dataset_path == PATH else None
 
     @property
     def target(self) -> str:

@@ -8,8 +8,8 @@ import math
 import random
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -22,7 +22,8 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
-from harness.config.training import SFTConfig
+from harness.config.training import GRPOConfig, SFTConfig
+from harness.training.masked import MaskedAdamW, only_active
 from harness.training.texts import Text
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ def fine_tune(
     texts: Sequence[Text],
     names: Collection[str],
     config: SFTConfig,
+    masks: Mapping[str, Tensor] | None = None,
 ) -> Trained:
     """Trains a copy of a model on completions only; the model itself is left alone.
 
@@ -85,10 +87,12 @@ def fine_tune(
         texts: what to learn.
         names: parameters that are trained; all others are frozen.
         config: how.
+        masks: name -> elements that are trained, the others staying bit by bit; None for all. A tensor without any
+            must not be among ``names``.
 
     Raises:
         ValueError: if the settings cannot work.
-        RuntimeError: if a frozen tensor changed, or a trained one did not.
+        RuntimeError: if a frozen tensor or element changed, or a trained tensor did not.
     """
     from trl import SFTTrainer
 
@@ -101,19 +105,22 @@ def fine_tune(
     padded = copy.deepcopy(tokenizer)
     padded.pad_token = tokenizer.pad_token or tokenizer.eos_token
     watch = _Watch(_steps(config, len(texts)))
-    with tempfile.TemporaryDirectory() as folder, _leaving_no_trace(model), watch.bar:
+    own = {name: p for name, p in learner.named_parameters() if name in names}
+    optimizer = None if masks is None else masked_adamw(own, masks, config)
+    apart = nullcontext() if masks is None else only_active(own, masks)
+    with tempfile.TemporaryDirectory() as folder, leaving_no_trace(model), watch.bar, apart:
         trainer = SFTTrainer(
             model=learner,
             args=_arguments(config, model, len(texts), folder),
             train_dataset=rows,
             processing_class=padded,
             callbacks=[watch],
+            optimizers=(optimizer, None),
         )
         trainer.remove_callback(PrinterCallback)
         encoded = trainer.train_dataset
         trainer.train()
     _verify(model, learner, names)
-    own = dict(learner.named_parameters())
     lengths = [len(tokenizer(t.prompt + t.completion)["input_ids"]) + 1 for t in texts]
     truncated, dropped = sum(length > config.max_length for length in lengths), len(texts) - len(encoded)
     if truncated:
@@ -129,6 +136,14 @@ def fine_tune(
         dropped=dropped,
         learned_tokens=sum(label != -100 for labels in encoded["labels"] for label in labels),
     )
+
+
+def masked_adamw(
+    parameters: Mapping[str, torch.nn.Parameter], masks: Mapping[str, Tensor], config: SFTConfig | GRPOConfig
+) -> MaskedAdamW:
+    """AdamW of a config over chosen elements."""
+    settings = {"lr": config.learning_rate, "betas": tuple(config.betas), "weight_decay": config.weight_decay}
+    return MaskedAdamW(parameters, masks, **settings)
 
 
 def _check(config: SFTConfig, texts: Sequence[Text], tokenizer: PreTrainedTokenizerBase) -> None:
@@ -207,7 +222,7 @@ class _Watch(TrainerCallback):
 
 
 @contextmanager
-def _leaving_no_trace(model: PreTrainedModel) -> Iterator[None]:
+def leaving_no_trace(model: PreTrainedModel) -> Iterator[None]:
     """The trainer seeds every generator there is: they are as they were afterwards. No bars but ours."""
     shown = not datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,17 +41,9 @@ def reinforced(
     if held_back < 1:
         raise ValueError(f"held_back {held_back}: at least one question must be held back to choose the best step")
     inner = base.model
-    answering: Answers
-    if any(q.images for q in questions):
-        side_by_side = config.device_batch_size or config.batch_size
-        answering = Seeing(base, config.max_tokens, side_by_side)
-        items = answering.questions(questions)
-    else:
-        lm = open_engine(inner, base.tokenizer, "tree", EngineSettings(seed=config.seed))
-        if not isinstance(lm, TreeLM):
-            raise ValueError(f"the engine cannot generate with {base.name}, so there is nothing to reinforce")
-        items = [_question(lm, q) for q in questions]
-        answering = _Answering(lm, {q.name: q for q in questions}, config.max_tokens)
+    answering, items = asking(
+        base, questions, config.max_tokens, config.device_batch_size or config.batch_size, config.seed
+    )
     random.Random(config.seed).shuffle(items)
     return reinforce(
         inner,
@@ -63,22 +56,50 @@ def reinforced(
     )
 
 
+def asking(
+    base: Base, questions: Sequence[GradedQuestion], max_tokens: int, side_by_side: int, seed: int
+) -> tuple[Answers, list[Question]]:
+    """What answers questions under the model as it is, and the questions as it takes them.
+
+    Args:
+        base: the base, with or without an adapter in it.
+        questions: all about images, or none.
+        max_tokens: tokens of an answer.
+        side_by_side: questions about images that are asked together.
+        seed: of drawn answers.
+
+    Raises:
+        ValueError: if the engine cannot generate with this model.
+    """
+    if any(q.images for q in questions):
+        seeing = Seeing(base, max_tokens, side_by_side)
+        return seeing, seeing.questions(questions)
+    lm = open_engine(base.model, base.tokenizer, "tree", EngineSettings(seed=seed))
+    if not isinstance(lm, TreeLM):
+        raise ValueError(f"the engine cannot generate with {base.name}, so there is nothing to reinforce")
+    return _Answering(lm, {q.name: q for q in questions}, max_tokens), [_question(lm, q) for q in questions]
+
+
 def trained_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """What an injected adapter trains: the base's own parameters have no gradients."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
 def _question(lm: TreeLM, asked: GradedQuestion) -> Question:
-    stops = stops_of(asked.settings)
     grades: dict[str, float] = {}
 
     def grade(tokens: Sequence[int]) -> float:
-        text = postprocess_generated_text(lm.tok_decode(list(tokens)), stops, None)
+        text = postprocessed(lm.tok_decode(list(tokens)), asked.settings)
         if text not in grades:  # the same answer comes again and again, and a program takes a while to run
             grades[text] = asked.grade(text)
         return grades[text]
 
     return Question(tuple(lm.tok_encode(asked.prompt)), asked.name, grade)
+
+
+def postprocessed(text: str, settings: Mapping[str, Any]) -> str:
+    """An answer as its task sees it: up to what ends it."""
+    return str(postprocess_generated_text(text, stops_of(settings), None))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lm_eval.api.instance import Instance
-from lm_eval.api.registry import get_model
-
+from harness.engine import AskedModel
 from harness.stethoscope.levels.features import Asked
 
 QUESTION = """You judge the answer of a language model. Choose one level.
@@ -45,33 +43,14 @@ class AskedJudge:
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any], tokens: int = 64) -> None:
-        self._name, self._tokens = name, tokens
-        try:
-            self._lm = get_model(name).create_from_arg_obj(dict(settings))
-        except Exception as error:
-            raise ValueError(
-                f"levels.judge={name}: lm-eval cannot open it with {dict(settings)}: {error}. Models behind an API "
-                "need pip install variant-harness[judge]"
-            ) from error
+        self._model = AskedModel(name, settings, tokens, "levels.judge")
 
     def judge(self, asked: Sequence[Asked]) -> list[int | None]:
         """Levels 1 to 3, or None where the model's answer names none."""
-        requests = []
-        for number, item in enumerate(asked):
-            answer = item.text.replace("</answer>", "< /answer>")
-            text: Any = QUESTION.format(prompt=item.prompt, answer=answer)
-            if self._is_chat:
-                text = self._lm.apply_chat_template([{"role": "user", "content": text}])
-            settings = {"max_gen_toks": self._tokens, "until": ["</s>"], "do_sample": False}
-            requests.append(Instance("generate_until", {}, (text, settings), number))
-        answers = self._lm.generate_until(requests) if requests else []
-        return [level_in(answer) for answer in answers]
-
-    @property
-    def _is_chat(self) -> bool:
-        """Behind a chat's interface, or a local model with a chat template."""
-        tokenizer = getattr(self._lm, "tokenizer", None)
-        return self._name.endswith("chat-completions") or bool(getattr(tokenizer, "chat_template", None))
+        texts = [
+            QUESTION.format(prompt=item.prompt, answer=item.text.replace("</answer>", "< /answer>")) for item in asked
+        ]
+        return [level_in(answer) for answer in self._model.answers(texts)]
 
 
 def level_in(answer: str | None) -> int | None:
