@@ -70,7 +70,7 @@ class LoraParVariant:
         tasks: tasks whose training documents are learned from.
         texts: texts that are learned from in their place; a completion is right if it is written word by word.
         questions: training documents of each subtask, from the first; null for all.
-        held_back: items held back at random, to choose among ``rates``; never learned from.
+        held_back: items held back at random, to choose among rates; never learned from.
         split: how items are divided.
         mask: elements that a stage trains: ``importance`` of its system, ``random`` of equal number, or ``none`` for
             all.
@@ -84,6 +84,7 @@ class LoraParVariant:
         reward: ``task`` is the task's own grade, 1 or 0; ``paper`` adds up correctness and format, up to 4.
         instruction: what stands before each prompt in RL and wherever the variant is asked in training.
         rates: learning rates of SFT that are tried one by one; the best on held-back items stays. Empty: ``sft``'s own.
+        rl_rates: the same of RL.
         sft: how to fine-tune.
         rl: how to reinforce.
         seed: of the start of the adapter, the samples, and the order of items and answers in both stages.
@@ -115,6 +116,7 @@ class LoraParVariant:
     reward: str = "task"
     instruction: str = ""
     rates: list[float] = field(default_factory=list)
+    rl_rates: list[float] = field(default_factory=list)
     sft: SFTConfig = field(default_factory=SFTConfig)
     rl: GRPOConfig = field(default_factory=GRPOConfig)
     seed: int = 41
