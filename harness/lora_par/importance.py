@@ -94,13 +94,14 @@ def example_gradients(
         tokens = torch.tensor(example.tokens, device=device)
         ids_RT[row, : len(tokens)] = tokens
         labels_RT[row, example.learned_from : len(tokens)] = tokens[example.learned_from :]
+    present_1T = torch.ones(1, longest, dtype=torch.long, device=device)
     trained = {name: p.detach() for name, p in parameters.items()}
     others = {name: p.detach() for name, p in model.named_parameters() if name not in trained}
     others.update(model.named_buffers())
 
     def loss(own: dict[str, Tensor], ids_T: Tensor, labels_T: Tensor) -> Tensor:
-        # No mask: what is padded stands behind, where no earlier token looks.
-        given = {"input_ids": ids_T[None], "use_cache": False}
+        # All are present: what is padded stands behind, where no earlier token looks.
+        given = {"input_ids": ids_T[None], "attention_mask": present_1T, "use_cache": False}
         logits_TV = functional_call(model, {**own, **others}, (), given).logits[0, :-1]
         wide_TV = logits_TV.to(torch.promote_types(logits_TV.dtype, torch.float32))
         losses_T = cross_entropy(wide_TV, labels_T[1:], ignore_index=IGNORED, reduction="none")

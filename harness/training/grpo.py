@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import tempfile
 import time
@@ -22,6 +23,7 @@ from harness.config.training import GRPOConfig
 from harness.training.masked import only_active
 from harness.training.sft import leaving_no_trace, masked_adamw
 
+logger = logging.getLogger(__name__)
 LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo")
 SCALES = ("group", "batch", "none")
 
@@ -133,6 +135,10 @@ def optimise(
         raise RuntimeError(
             "GRPO moved nothing: were all answers of every group worth the same, or is the learning rate too small?"
         )
+    if (silent := watch.mean("frac_reward_zero_std", 0)) > 0.9:
+        logger.warning(
+            "GRPO: in %.0f%% of the groups all answers were worth the same; they teach nothing", 100 * silent
+        )
     tail = max(1, len(watch.logs) // 10)
     return Optimised(
         tensors={name: p.detach().cpu().clone() for name, p in own.items()},
@@ -141,7 +147,7 @@ def optimise(
         last_reward=watch.mean("reward", -tail),
         first_distance=watch.mean("kl", 0, 1),
         last_distance=watch.mean("kl", -tail),
-        silent=watch.mean("frac_reward_zero_std", 0),
+        silent=silent,
         seconds=round(time.monotonic() - started, 1),
     )
 

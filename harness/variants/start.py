@@ -57,7 +57,8 @@ def started(base: Base, config: LoraParVariant) -> Iterator[Any]:
             if config.init == "normal":
                 _draw(adapted, config.seed)
             if is_centred(config):
-                _centre(adapted, settings)
+                with torch.random.fork_rng(devices=[]):
+                    _centre(adapted, settings)
             yield adapted
     finally:
         _give_back(own)
