@@ -3,27 +3,63 @@
 Documents and seeds are crossed, and both are samples: of questions, and of trainings. With d_ij the difference of seed
 i on document j, the variance of the mean is that of the documents' means, plus that of the seeds' means, less what both
 hold of their interaction (the variance components of a two-way layout), and never less than the greater of the two.
-Degrees of freedom are Satterthwaite's, so few seeds that disagree make a wide interval.
+Intervals take Student's quantiles of both, weighted by the variances (Cochran 1964): Satterthwaite's degrees of freedom
+hold too rarely with two or three seeds.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.pairing import Pairing, clusters_of, differing_keys, scored
-from harness.evaluation.statistics import ALPHA, MIN_CLUSTERS, Comparison, Estimate, cluster_standard_error, factor
+from harness.evaluation.statistics import ALPHA, MIN_CLUSTERS, POWER, Comparison, Estimate, cluster_standard_error
 
 METHOD = "documents x seeds"
 Stored = tuple[CellResult, list[Outcome]]
 
 
-def crossed(values: np.ndarray, clusters: Sequence[Hashable] | None = None) -> tuple[float, float]:
-    """Standard error of the mean of values [seeds, documents], and its degrees of freedom.
+@dataclass(frozen=True)
+class Crossed:
+    """What varies in a mean over seeds and documents.
+
+    Attributes:
+        error: standard error of the mean.
+        of_seeds: variance of the mean that the seeds bring.
+        of_documents: variance of the mean that the documents bring.
+        seeds: degrees of freedom of the seeds.
+        documents: degrees of freedom of the documents.
+    """
+
+    error: float
+    of_seeds: float
+    of_documents: float
+    seeds: int
+    documents: int
+
+    def quantile(self, share: float) -> float:
+        """Standard errors below which a share of the means lies (Cochran's weighted quantile)."""
+        total = self.of_seeds + self.of_documents
+        own = float(stats.t.ppf(share, self.seeds)), float(stats.t.ppf(share, self.documents))
+        return (self.of_seeds * own[0] + self.of_documents * own[1]) / total if total else own[0]
+
+    def p(self, mean: float) -> float:
+        """Two-sided p-value of a mean: where its interval would just reach 0."""
+        if not self.error:
+            return float(mean == 0)
+        away = abs(mean) / self.error
+        if self.quantile(1 - 1e-12) <= away:
+            return 2e-12
+        return float(2 * optimize.brentq(lambda tail: self.quantile(1 - tail) - away, 1e-12, 0.5))
+
+
+def crossed(values: np.ndarray, clusters: Sequence[Hashable] | None = None) -> Crossed:
+    """What varies in the mean of values [seeds, documents].
 
     Args:
         values: two seeds at least, two documents at least.
@@ -41,18 +77,14 @@ def crossed(values: np.ndarray, clusters: Sequence[Hashable] | None = None) -> t
     residuals = values - rows[:, None] - columns[None] + values.mean()
     both = float((residuals**2).sum()) / ((k - 1) * (n - 1)) / (k * n)
     variance = max(of_seeds + of_documents - both, of_seeds, of_documents)
-    if variance == 0:
-        return 0.0, float(k - 1)
-    terms = of_seeds**2 / (k - 1) + of_documents**2 / freedom + both**2 / ((k - 1) * (n - 1))
-    return math.sqrt(variance), variance**2 / terms
+    return Crossed(math.sqrt(variance), of_seeds, of_documents, k - 1, freedom)
 
 
-def _interval(values: np.ndarray, clusters: Sequence[Hashable] | None) -> tuple[Estimate, float, float]:
-    """The mean with its interval, its standard error and the degrees of freedom."""
-    error, degrees = crossed(values, clusters)
-    mean = float(values.mean())
-    half = float(stats.t.ppf(1 - ALPHA / 2, degrees)) * error
-    return Estimate(mean, mean - half, mean + half, values.shape[1], METHOD), error, degrees
+def _interval(values: np.ndarray, clusters: Sequence[Hashable] | None) -> tuple[Estimate, Crossed]:
+    """The mean with its interval, and what varies in it."""
+    found = crossed(values, clusters)
+    mean, half = float(values.mean()), found.quantile(1 - ALPHA / 2) * found.error
+    return Estimate(mean, mean - half, mean + half, values.shape[1], METHOD), found
 
 
 def estimate_seeds(cells: Sequence[Stored]) -> Estimate:
@@ -60,7 +92,7 @@ def estimate_seeds(cells: Sequence[Stored]) -> Estimate:
     tables = [scored(*cell) for cell in cells]
     common = [key for key in tables[0] if all(key in table for table in tables)]
     values = _values(cells, tables, common)
-    found, _, _ = _interval(values, clusters_of([tables[0][key] for key in common]))
+    found, _ = _interval(values, clusters_of([tables[0][key] for key in common]))
     low, high = (
         (max(found.low, 0.0), min(found.high, 1.0)) if np.isin(values, (0.0, 1.0)).all() else (found.low, found.high)
     )
@@ -78,10 +110,11 @@ def pair_seeds(cells: Sequence[Stored], other: Stored) -> Pairing:
     if len(common) < 2:
         return Pairing(None, unpaired)
     d = _values(cells, tables, common) - _values([other], [theirs], common)
-    difference, error, degrees = _interval(d, clusters_of([theirs[key] for key in common]))
-    p = float(2 * stats.t.sf(abs(difference.value) / error, degrees)) if error else float(difference.value == 0)
+    difference, found = _interval(d, clusters_of([theirs[key] for key in common]))
     gained, lost = int((d > 0).sum()), int((d < 0).sum())
-    return Pairing(Comparison(difference, p, gained, lost, factor(degrees) * error, f"t, {METHOD}"), unpaired)
+    resolvable = (found.quantile(1 - ALPHA / 2) + found.quantile(POWER)) * found.error
+    comparison = Comparison(difference, found.p(difference.value), gained, lost, resolvable, f"t, {METHOD}")
+    return Pairing(comparison, unpaired)
 
 
 def _values(

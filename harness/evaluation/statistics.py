@@ -136,14 +136,14 @@ def compare(
         p = float(stats.binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
         test = "McNemar exact"
         # Exact McNemar needs 6 documents that change, all one way, for p < 0.05.
-        resolvable = max(factor() * error, 6 / n)
+        resolvable = max(_factor() * error, 6 / n)
     else:
         error = float(np.std(d, ddof=1) / math.sqrt(n)) if n > 1 else math.inf
         half = float(stats.t.ppf(1 - ALPHA / 2, n - 1)) * error if n > 1 else math.inf
         mean = float(d.mean())
         estimate = Estimate(mean, mean - half, mean + half, n, "Student")
         p, test = _sign_flip(d, seed), "permutation"
-        resolvable = factor(n - 1) * error if n > 1 else math.inf
+        resolvable = _factor(n - 1) * error if n > 1 else math.inf
     clusters = _enough(clusters)
     robust = None if clusters is None else cluster_standard_error(d, clusters)
     if clusters is not None and robust is not None:
@@ -151,7 +151,7 @@ def compare(
         if 2 * half > estimate.high - estimate.low:
             estimate = Estimate(mean, mean - half, mean + half, n, "cluster-robust")
         degrees = len(set(clusters)) - 1
-        resolvable = max(resolvable, factor(degrees) * robust)
+        resolvable = max(resolvable, _factor(degrees) * robust)
     return Comparison(estimate, p, gained, lost, resolvable, test)
 
 
@@ -188,7 +188,7 @@ def _sign_flip(d: np.ndarray, seed: int, resamples: int = 9_999) -> float:
     return float(result.pvalue)
 
 
-def factor(degrees: float | None = None) -> float:
+def _factor(degrees: int | None = None) -> float:
     """Standard errors of an effect that is resolved with 80% power: normal, or Student's with few degrees."""
     quantile = stats.norm.ppf if degrees is None else stats.t(degrees).ppf
     return float(quantile(1 - ALPHA / 2) + quantile(POWER))

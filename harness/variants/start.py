@@ -7,6 +7,7 @@ the start off again: W + s (B A - B0 A0). Switched off, it is the base bit by bi
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from harness.config.par import LoraParVariant
 from harness.models import Base
@@ -76,7 +78,9 @@ def keep_adapter(adapted: Any, folder: Path) -> None:
     if ORIGIN in adapted.peft_config:
         name = _WHOLE
         inner.add_weighted_adapter(["default", ORIGIN], [1.0, 1.0], name, combination_type="cat")
+    # What is joined holds its scale in its factors, and nothing is to be drawn anew when it is loaded.
     adapted.peft_config[name].init_lora_weights = True
+    adapted.peft_config[name].use_rslora = name == "default" and adapted.peft_config[name].use_rslora
     try:
         adapted.save_pretrained(folder, selected_adapters=[name])
     finally:
@@ -121,9 +125,7 @@ def _draw(adapted: Any, seed: int) -> None:
 @torch.no_grad()
 def _centre(adapted: Any, settings: Any) -> None:
     """A frozen adapter beside the trained one that takes its start away."""
-    from copy import copy
-
-    plain = copy(settings)
+    plain = copy.copy(settings)
     plain.init_lora_weights = True
     adapted.peft_config["default"].init_lora_weights = True
     adapted.add_adapter(ORIGIN, plain)
@@ -134,6 +136,12 @@ def _centre(adapted: Any, settings: Any) -> None:
             if "lora_B" in name:
                 parameter.neg_()
     adapted.base_model.set_adapter(["default", ORIGIN])
-    for name, parameter in adapted.named_parameters():
-        if f".{ORIGIN}." in name:
-            parameter.requires_grad_(False)
+    # PEFT lets every active adapter learn again whenever one was switched off for a while: these are no parameters.
+    for module in adapted.modules():
+        for factor in ("lora_A", "lora_B"):
+            layers = getattr(module, factor, None)
+            if isinstance(layers, nn.ModuleDict) and ORIGIN in layers:
+                held = layers[ORIGIN]
+                values = held.weight.detach()
+                del held.weight
+                held.register_buffer("weight", values)
