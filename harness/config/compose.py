@@ -102,6 +102,17 @@ def names_of(value: Any) -> list[str]:
     return list(dict.fromkeys(str(i).strip() for i in items if str(i).strip()))
 
 
+def entries_of(value: Any) -> list[Any]:
+    """What a list holds, names with commas apart; each once, in its order."""
+    items = value.split(",") if isinstance(value, str) else list(value or [])
+    out: list[Any] = []
+    for item in items:
+        entry = str(item).strip() if not isinstance(item, Mapping) else dict(item)
+        if entry and entry not in out:
+            out.append(entry)
+    return out
+
+
 def compose_run(overrides: Sequence[str] = ()) -> RunConfig:
     """The run's config with these Hydra overrides.
 

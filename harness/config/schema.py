@@ -153,7 +153,7 @@ class RunConfig:
 
     Attributes:
         model: name, path or hub id of a base model, or a list of them.
-        variants: names of variants.
+        variants: names of variants, or ``{variant: NAME, KEY: VALUE, name: LABEL}`` for one of its own settings.
         tasks: names of tasks or suites; null takes the model's own suite.
         variant: settings that replace those of every variant that has them.
         task: settings that replace those of every task that has them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -56,6 +57,42 @@ def compose_variant(
     _compose_inner(config, donor, of_model)
     extra = ",".join(f"{k}={short(v)}" for k, v in sorted(taken.items()))
     return VariantSpec(f"{name}({extra})" if extra else name, method, config), set(taken)
+
+
+def compose_entry(
+    listed: Any, donor: str | None, settings: Mapping[str, Any], of_model: Mapping[str, Any] | None = None
+) -> tuple[VariantSpec, set[str]]:
+    """A variant as a run lists it: a name, or ``{variant: NAME, KEY: VALUE, name: LABEL}`` for one of its own.
+
+    Args:
+        listed: what stands in the list.
+        donor: as in `compose_variant`.
+        settings: the run's keys, which replace the listed ones.
+        of_model: as in `compose_variant`.
+
+    Returns:
+        The variant, called LABEL where that is given, and the run's settings that it took.
+
+    Raises:
+        ValueError: for an unknown variant or key, or a label that cannot be one.
+    """
+    if isinstance(listed, str):
+        return compose_variant(listed, donor, settings, of_model)
+    if not isinstance(listed, Mapping) or not isinstance(listed.get("variant"), str):
+        raise ValueError(f"{listed!r} is no variant: give a name, or {{variant: NAME, KEY: VALUE, name: LABEL}}")
+    own = {key: value for key, value in listed.items() if key not in ("variant", "name")}
+    spec, taken = compose_variant(listed["variant"], donor, {**own, **settings}, of_model)
+    if strange := sorted(set(own) - taken):
+        raise ValueError(f"variant {listed['variant']} has no setting {', '.join(strange)}")
+    taken &= set(settings)
+    if (label := listed.get("name")) is None:
+        return spec, taken
+    if not re.fullmatch(r"[A-Za-z0-9_.+-]+", str(label)) or label in known("variant"):
+        raise ValueError(
+            f"name {label!r} of a variant in a list: letters, digits and _ . + -, and no variant's own name"
+        )
+    extra = ",".join(f"{key}={short(settings[key])}" for key in sorted(taken))
+    return VariantSpec(f"{label}({extra})" if extra else str(label), spec.method, spec.config), taken
 
 
 def _replacing(layers: list[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 
 from harness.anatomy import parse_parts
-from harness.config.compose import compose_model, compose_task, expand_tasks, known, names_of, unknown
+from harness.config.compose import compose_model, compose_task, entries_of, expand_tasks, known, names_of, unknown
 from harness.config.paths import LAB_WEIGHTS
 from harness.config.replicas import of_all_seeds, replicas
 from harness.config.schema import GateConfig, ModelConfig, RunConfig, RuntimeConfig, TaskConfig
-from harness.config.specs import VariantSpec, compose_variant, inner_of, short
+from harness.config.specs import VariantSpec, compose_entry, compose_variant, inner_of, short
 from harness.config.variants import DESTROY_MODES
 from harness.data import DataSource
 from harness.engine import ENGINES
@@ -154,10 +154,13 @@ def _label(task: str, config: TaskConfig, taken: set[str]) -> str:
 
 def _variants(run: RunConfig, model: ModelConfig, used: set[str]) -> list[VariantSpec]:
     specs = []
-    for name in names_of(run.variants):
-        spec, taken = compose_variant(name, model.donor, run.variant, model.variant)
+    for listed in entries_of(run.variants):
+        spec, taken = compose_entry(listed, model.donor, run.variant, model.variant)
         used |= {f"variant.{key}" for key in taken}
         specs += replicas(spec, run.seeds)
+    labels = [spec.label for spec in specs]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        raise ValueError(f"two variants are called {twice[0]}; give one of them a name: {{variant: ..., name: LABEL}}")
     return specs
 
 

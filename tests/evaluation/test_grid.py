@@ -73,3 +73,51 @@ def test_names():
     assert names_of("a, b,a") == ["a", "b"]
     assert names_of(["a", "b"]) == ["a", "b"]
     assert names_of(None) == []
+
+
+LISTED = "variants=[base,{variant: oproj_merged, factor: 0.5, name: half},{variant: oproj_merged, factor: 0.25}]"
+
+
+def test_a_list_may_hold_variants_with_settings_of_their_own():
+    grid = plan_grid(compose_run([LISTED, "tasks=[lab_gsm8k]"]))
+    found = {str(c.name.variant): c.variant.config for c in grid.cells}
+    assert list(found) == ["base", "half", "oproj_merged(factor=0.25)"]
+    assert (found["half"].factor, found["oproj_merged(factor=0.25)"].factor) == (0.5, 0.25)
+    typed = plan_grid(compose_run([LISTED, "tasks=[lab_gsm8k]", "variant.layers='0:1'"]))
+    assert [str(c.name.variant) for c in typed.cells][1] == "half(layers=0:1)"
+
+
+@pytest.mark.parametrize(
+    ("listed", "text"),
+    [
+        ("{variant: oproj_merged, name: base}", "name 'base' of a variant in a list"),
+        ("{variant: oproj_merged, name: 'a~b'}", "letters, digits"),
+        ("{variant: oproj_merged, theta: 1}", "variant oproj_merged has no setting theta"),
+        ("{variant: nothing}", "unknown variant 'nothing'"),
+        ("{name: x}", "is no variant: give a name"),
+        ("{variant: oproj_merged, factor: 0.5, name: x},{variant: mlp_merged, name: x}", "two variants are called x"),
+    ],
+)
+def test_lists_that_cannot_be(listed, text):
+    with pytest.raises(ValueError, match=text):
+        plan_grid(compose_run([f"variants=[base,{listed}]", "tasks=[lab_gsm8k]"]))
+
+
+def test_seeds_make_replicas_of_what_draws_and_of_nothing_else():
+    run = compose_run(
+        ["variants=[base,oproj_merged,q_reinit,q_zeroed,svf_math,classifier]", "tasks=[lab_gsm8k]", "seeds=[3,5]"]
+    )
+    found = {str(c.name.variant): c.variant.config for c in plan_grid(run).cells}
+    assert list(found) == [
+        "base", "oproj_merged", "q_reinit~3", "q_reinit~5", "q_zeroed", "svf_math~3", "svf_math~5", "classifier~3",
+        "classifier~5",
+    ]  # fmt: skip
+    assert (found["q_reinit~3"].seed, found["q_reinit~5"].seed) == (3, 5)
+    assert (found["svf_math~5"].train.seed, found["svf_math~5"].sft.seed) == (5, 5)
+    assert {e.config.train.seed for e in found["classifier~3"].experts.values()} == {3}
+
+
+@pytest.mark.parametrize("seeds", ["[]", "[1,1]"])
+def test_seeds_that_cannot_be(seeds):
+    with pytest.raises(ValueError, match="give at least one, each once"):
+        plan_grid(compose_run(["variants=[base,svf_math]", "tasks=[lab_gsm8k]", f"seeds={seeds}"]))
