@@ -84,7 +84,7 @@ class LoraParVariant:
         reward: ``task`` is the task's own grade, 1 or 0; ``paper`` adds up correctness and format, up to 4.
         instruction: what stands before each prompt in RL and wherever the variant is asked in training.
         rates: learning rates of SFT that are tried one by one; the best on held-back items stays. Empty: ``sft``'s own.
-        rl_rates: the same of RL.
+        rl_rates: the same of RL. A stage that a variant lacks tries nothing.
         sft: how to fine-tune.
         rl: how to reinforce.
         seed: of the start of the adapter, the samples, and the order of items and answers in both stages.

@@ -48,7 +48,7 @@ def build(base: Base, config: LoraParVariant, context: Context) -> Patch:
     """
     check(config)
     items = items_of(config, context)
-    learned, apart = held_back(items, config.held_back if config.rates or config.rl_rates else 0, config.seed)
+    learned, apart = held_back(items, config.held_back if tries(config) else 0, config.seed)
     systems: Mapping[str, System] = {}
     divided: dict[str, Any] = {}
     if needs_split(config):
@@ -78,11 +78,17 @@ def check(config: LoraParVariant) -> None:
     if config.adapter == "full" and (config.stages != ["sft"] or config.mask != "none"):
         raise ValueError("lora_par: adapter=full trains whole weights: stages=[sft] and mask=none go with it")
     for stage, rates in (("sft", config.rates), ("rl", config.rl_rates)):
-        if rates and (stage not in config.stages or config.held_back < 1):
-            raise ValueError(f"lora_par: rates of {stage} are compared on held-back items: stages needs {stage} (it is "
-                             f"{config.stages}), held_back at least 1 (it is {config.held_back})")  # fmt: skip
+        if rates and stage in config.stages and config.held_back < 1:
+            raise ValueError(
+                f"lora_par: rates of {stage} are compared on held-back items: held_back {config.held_back}"
+            )
         if any(rate <= 0 for rate in rates):
             raise ValueError(f"lora_par: rates {rates}: numbers above 0")
+
+
+def tries(config: LoraParVariant) -> bool:
+    """Whether learning rates are compared, in a stage that there is."""
+    return bool(("sft" in config.stages and config.rates) or ("rl" in config.stages and config.rl_rates))
 
 
 def needs_split(config: LoraParVariant) -> bool:

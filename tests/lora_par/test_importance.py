@@ -103,7 +103,7 @@ def test_prompts_do_not_count():
 @pytest.mark.parametrize("init", [True, "gaussian"])
 def test_a_start_without_importance_is_refused_and_those_that_work_are_named(init):
     model, parameters = adapted("llama", init)
-    with pytest.raises(ValueError, match="every score is 0.*normal, orthogonal, pissa, pissa_niter_N, olora"):
+    with pytest.raises(ValueError, match=r"every score is 0.*normal, orthogonal, pissa, pissa_niter_N, olora"):
         importance(model, parameters, examples(3))
 
 
