@@ -68,7 +68,7 @@ class Provenance:
     versions: Mapping[str, str] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     trained: int = 0
-    measured: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def touched(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from harness.evaluation.statistics import Estimate
 from harness.report.adaptation import LEAKY, adaptation
 from harness.report.lines import line
+from harness.report.stages import stages
 from harness.report.table import Entry, Row, Table
 
 _COLUMNS = (
@@ -50,6 +51,7 @@ def render(table: Table) -> str:
     for model in table.models:
         parts += [f"## {model}", "", *_scores(table, model), ""]
     parts += adaptation(table)
+    parts += stages(table)
     parts += ["## Every number", "", _COLUMNS, "", *_details(table), "", *_groups(table), *_footer(table)]
     return "\n".join(parts) + "\n"
 
@@ -60,7 +62,8 @@ def _legend(table: Table) -> str:
         f"Scores in percent with their 95% interval. Δ: difference to `{table.baseline}` on the same documents, in "
         "points, with its paired 95% interval; ▲ resolved gain, ▼ resolved regression (Holm-adjusted p < 0.05 over the "
         f"{table.comparisons} comparisons of this page, and an interval without 0, which is not adjusted); no mark: "
-        "unresolved, which does not mean unchanged." + (_SEEDS if pooled else "")
+        'unresolved, which does not mean unchanged. "= chance": the interval reaches down to guessing.'
+        + (_SEEDS if pooled else "")
     )
 
 
@@ -80,7 +83,21 @@ def _scores(table: Table, model: str) -> list[str]:
     for row in rows:
         cells = [_score(row.entries[task]) if task in row.entries else row.absent(task) for task in tasks]
         lines.append(line([named(row), row.touched, *cells]))
-    return lines
+    return [*lines, *_across(rows, tasks)]
+
+
+def _across(rows: Sequence[Row], tasks: Sequence[str]) -> list[str]:
+    """Variants that gain on one task and lose on another, or are left at chance."""
+    out = []
+    for row in rows:
+        found = {task: row.entries[task] for task in tasks if task in row.entries}
+        gained, lost = ([t for t, e in found.items() if e.verdict == v] for v in ("gain", "regression"))
+        guessing = [t for t, e in found.items() if e.at_chance]
+        losses = [f"loses on {', '.join(lost)}"] if lost else []
+        losses += [f"is at chance on {', '.join(guessing)}"] if guessing else []
+        if gained and losses:
+            out.append(f"- `{row.variant}` gains on {', '.join(gained)}, and {' and '.join(losses)}.")
+    return ["", *out] if out else []
 
 
 def named(row: Row) -> str:
@@ -94,6 +111,8 @@ def _score(entry: Entry) -> str:
     text = f"**{percent(entry.score.value)}** {interval(entry.score)}"
     if entry.result.problems:
         text += " ⚠"
+    if entry.at_chance:
+        text += " = chance"
     if entry.seeds:
         text += "<br>" + " ".join(percent(score) for score in entry.seeds.values())
     if entry.pairing and entry.pairing.comparison:

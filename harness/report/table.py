@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.config.replicas import MARK, of_all_seeds
 from harness.evaluation.cells import CellName, CellResult, Outcome
@@ -30,6 +30,7 @@ class Entry:
         verdict: what the comparison shows.
         routes: documents by the route that pass one chose, for a variant that adapts.
         seeds: scores of each seed alone, where several are held together here; ``result`` is the first one's.
+        trained: what the training of each seed measured; of one alone where there are no seeds.
     """
 
     result: CellResult
@@ -39,6 +40,12 @@ class Entry:
     verdict: Verdict = "none"
     routes: dict[str, int] = field(default_factory=dict)
     seeds: dict[str, float] = field(default_factory=dict)
+    trained: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def at_chance(self) -> bool:
+        """Not told from guessing: the interval reaches down to chance, where chance is above 0."""
+        return self.result.chance > 0 and self.score.low <= self.result.chance
 
 
 @dataclass(frozen=True)
@@ -176,13 +183,14 @@ def _entry(cells: list[tuple[CellResult, list[Outcome]]], other: tuple[CellResul
     """One variant on one task, over its seeds if there are several, against the baseline's cell; None for its own."""
     first, outcomes = cells[0]
     verdict: Verdict = "none"
+    trained = tuple(r.patch.get("measured", {}) for r, _ in cells)
     if len(cells) == 1:
         score = estimate(first, outcomes)
         pairing = None if other is None else pair(first, outcomes, *other)
-        return Entry(first, score, pairing, None, verdict, _routes(outcomes))
+        return Entry(first, score, pairing, None, verdict, _routes(outcomes), {}, trained)
     seeds = {r.name.variant.rpartition(MARK)[2]: estimate(r, own).value for r, own in cells}
     pairing = None if other is None else pair_seeds(cells, other)
-    return Entry(first, estimate_seeds(cells), pairing, None, verdict, {}, seeds)
+    return Entry(first, estimate_seeds(cells), pairing, None, verdict, {}, seeds, trained)
 
 
 def _names(name: str) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from torch import Tensor, nn
 
 from harness.config.par import LoraParVariant
 from harness.files import write_text
+from harness.lora_par.figure import REGIONS, write_figure
 from harness.lora_par.importance import Example, importance
 from harness.lora_par.regions import Masks, Regions, at_random, count
 from harness.lora_par.roles import SYSTEMS
 from harness.models import Base
 from harness.variants.items import Item
 
-REGIONS = "regions.json"
+logger = logging.getLogger(__name__)
 _OF = {"sft": SYSTEMS[0], "rl": SYSTEMS[1]}
 
 
@@ -74,6 +76,10 @@ class Plan:
             for key, value in found.items():
                 row[key] += value  # type: ignore[operator]
         write_text(folder / REGIONS, json.dumps(rows, indent=1) + "\n")
+        try:
+            write_figure(folder)
+        except ValueError as error:  # it is for people, and can be drawn later
+            logger.info("%s", error)
 
 
 def measured_plan(
@@ -122,18 +128,3 @@ def _example(base: Base, item: Item, config: LoraParVariant) -> Example:
         raise ValueError(f"lora_par: {item.name} has {len(prompt)} tokens before its answer; sft.max_length "
                          f"{config.sft.max_length} leaves nothing to learn")  # fmt: skip
     return example
-
-
-def load_regions(folder: Path) -> dict[str, dict[str, float]]:
-    """What a training measured of its regions, by weight.
-
-    Raises:
-        ValueError: if there is nothing to read.
-    """
-    path = folder / REGIONS
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    assert isinstance(content, dict)
-    return content

@@ -141,7 +141,7 @@ def _centre(adapted: Any, settings: Any) -> None:
         for factor in ("lora_A", "lora_B"):
             layers = getattr(module, factor, None)
             if isinstance(layers, nn.ModuleDict) and ORIGIN in layers:
-                held = layers[ORIGIN]
-                values = held.weight.detach()
-                del held.weight
+                held: nn.Module = layers[ORIGIN]
+                values = held.get_parameter("weight").detach()
+                del held._parameters["weight"]
                 held.register_buffer("weight", values)
