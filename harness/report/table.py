@@ -249,11 +249,12 @@ def _order(
     """By model; the baseline first, then as chosen, by score, or in the order of the run."""
     if sort is not None and sort not in tasks:
         raise ValueError(f"cannot sort by {sort!r}; tasks: {', '.join(tasks)}")
+    names = [of_all_seeds(v) for v in variants or ()]
     model_order = list(models or dict.fromkeys(r.model for r in rows))
 
     def key(row: Row) -> tuple[int, bool, float, int]:
         entry = row.entries.get(sort) if sort else None
-        rank = list(variants).index(row.variant) if variants else 0
+        rank = names.index(row.variant) if variants else 0
         score = -entry.score.value if entry else 0.0
         return model_order.index(row.model), row.variant != baseline, score, rank
 
