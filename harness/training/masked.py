@@ -14,7 +14,8 @@ class MaskedAdamW(torch.optim.AdamW):
     """AdamW over chosen elements: what is not chosen has no state, no decay, and stays bit by bit.
 
     The chosen elements of each parameter are gathered into a vector, torch's own AdamW steps those vectors, and they
-    are written back. Clear the gradients of the rest with `only_active` where their norm matters.
+    are written back; between steps the vectors hold nothing, so what is kept is two numbers for each chosen element
+    and one byte for each element. Clear the gradients of the rest with `only_active` where their norm matters.
 
     Args:
         parameters: name -> parameter.
@@ -27,16 +28,15 @@ class MaskedAdamW(torch.optim.AdamW):
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], masks: Mapping[str, Tensor], **settings: Any) -> None:
         self._owners: list[nn.Parameter] = []
-        self._places: list[Tensor] = []
+        self._masks: list[Tensor] = []
         vectors: list[nn.Parameter] = []
         for name, parameter in parameters.items():
             if (mask := masks[name]).shape != parameter.shape:
                 raise ValueError(f"{name}: a mask of shape {list(mask.shape)} for {list(parameter.shape)} elements")
-            places = mask.flatten().nonzero()[:, 0].to(parameter.device)
-            if len(places):
+            if bool(mask.any()):
                 self._owners.append(parameter)
-                self._places.append(places)
-                vectors.append(nn.Parameter(parameter.detach().flatten()[places].clone()))
+                self._masks.append(mask.to(parameter.device))
+                vectors.append(nn.Parameter(parameter.detach().new_empty(0)))
         if not vectors:
             raise ValueError("no element is chosen, so there is nothing to train")
         super().__init__(vectors, **settings)
@@ -45,11 +45,14 @@ class MaskedAdamW(torch.optim.AdamW):
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of the chosen elements."""
         vectors = [p for group in self.param_groups for p in group["params"]]
-        for vector, owner, places in zip(vectors, self._owners, self._places, strict=True):
-            vector.grad = None if owner.grad is None else owner.grad.flatten()[places]
+        for vector, owner, mask in zip(vectors, self._owners, self._masks, strict=True):
+            vector.data = owner.detach()[mask]
+            vector.grad = None if owner.grad is None else owner.grad[mask]
         loss: float | None = super().step(closure)
-        for vector, owner, places in zip(vectors, self._owners, self._places, strict=True):
-            owner.data.put_(places, vector)
+        for vector, owner, mask in zip(vectors, self._owners, self._masks, strict=True):
+            owner.data.masked_scatter_(mask, vector)
+            vector.grad = None
+            vector.data = vector.new_empty(0)
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -59,8 +62,9 @@ class MaskedAdamW(torch.optim.AdamW):
             owner.grad = None
 
     def state_bytes(self) -> int:
-        """Bytes of the state that is held."""
-        return sum(t.numel() * t.element_size() for s in self.state.values() for t in s.values())
+        """Bytes that are held between steps: the state, and the masks."""
+        held = [*self._masks, *(t for s in self.state.values() for t in s.values())]
+        return sum(t.numel() * t.element_size() for t in held)
 
 
 @contextmanager

@@ -76,7 +76,9 @@ def test_state_is_held_for_active_elements_only():
     optimizer.step()
     active = sum(int(m.sum()) for m in chosen.values())
     steps = sum(s["step"].numel() * 4 for s in optimizer.state.values())
-    assert optimizer.state_bytes() == 2 * 4 * active + steps
+    elements = sum(m.numel() for m in chosen.values() if m.any())
+    assert optimizer.state_bytes() == 2 * 4 * active + steps + elements
+    assert all(p.numel() == 0 and p.grad is None for g in optimizer.param_groups for p in g["params"])
 
 
 def test_plain_masked_gradients_would_not_have_frozen():
