@@ -8,7 +8,7 @@ SOURCES := pyproject.toml constraints.txt
 # Every session starts several processes: without compiled modules each of them compiles its own, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo stethoscope transformer2 test slow lint lab clean
+.PHONY: demo stethoscope transformer2 lora_par test slow lint lab clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/pytest suites -n $(JOBS) --model lab-base \
@@ -29,6 +29,10 @@ transformer2: $(VENV)/.train
 	  $(VENV)/bin/python -m harness experiment=t2_$$experiment model=lab || exit 1; \
 	done
 	@echo "The pages: results/t2_{table1,table2,ablation,transfer}/{table,experiment}.md"
+
+lora_par: $(VENV)/.train
+	$(VENV)/bin/python -m harness experiment=lora_par_table4 model=lab variants=[base,par_lora,lora_par]
+	@echo "The pages: results/lora_par_table4/{table,experiment}.md"
 
 slow: $(VENV)/.test
 	$(VENV)/bin/pytest tests -n $(JOBS) -m slow
