@@ -80,6 +80,9 @@ def _scores(table: Table, model: str) -> list[str]:
         n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         heads.append(f"{task}<br>n={n}, chance {percent(results[0].chance)}")
     lines = [line(["variant", "parameters touched", *heads]), line(["---", "---:", *["---:"] * len(tasks)])]
+    chances = [next((r.entries[t].result.chance for r in rows if t in r.entries), 0.0) for t in tasks]
+    if any(chances):
+        lines.append(line(["chance", "", *map(percent, chances)]))
     for row in rows:
         cells = [_score(row.entries[task]) if task in row.entries else row.absent(task) for task in tasks]
         lines.append(line([named(row), row.touched, *cells]))

@@ -70,6 +70,7 @@ def test_the_pages_say_what_the_seeds_were_and_what_was_lost(folder):
     pages = {p.name: p.read_text() for p in write_pages(table)}
     page = pages["table.md"]
     assert "`par`<br>3 seeds" in page
+    assert "| chance |  | 0.0 | 25.0 |" in page
     assert "<br>78.0 79.0 80.0<br>Δ +29.0 [" in page
     assert "take both documents and seeds for samples" in page
     assert "- `par` gains on acc_task, and loses on other and is at chance on other." in page
