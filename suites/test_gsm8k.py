@@ -26,3 +26,8 @@ def test_gsm8k_self_consistency(cell):
 @pytest.mark.task("lab_gsm8k_self_consistency")
 def test_lab_gsm8k_self_consistency(cell):
     cell.run()
+
+
+@pytest.mark.task("gsm8k_zero_shot")
+def test_gsm8k_zero_shot(cell):
+    cell.run()

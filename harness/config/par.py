@@ -68,6 +68,7 @@ class LoraParVariant:
         rslora: by alpha / sqrt(rank) instead.
         dora: magnitudes of the columns trained beside.
         tasks: tasks whose training documents are learned from.
+        task_settings: settings of those tasks.
         texts: texts that are learned from in their place; a completion is right if it is written word by word.
         questions: training documents of each subtask, from the first; null for all.
         held_back: items held back at random, to choose among rates; never learned from.
@@ -82,12 +83,13 @@ class LoraParVariant:
         sft_on: ``system1``, ``system2`` or ``all`` items.
         rl_on: the same.
         reward: ``task`` is the task's own grade, 1 or 0; ``paper`` adds up correctness and format, up to 4.
-        instruction: what stands before each prompt in RL and wherever the variant is asked in training.
+        instruction: what stands before each prompt in RL; null is nothing, or with ``reward=paper`` its own words.
         rates: learning rates of SFT that are tried one by one; the best on held-back items stays. Empty: ``sft``'s own.
         rl_rates: the same of RL. A stage that a variant lacks tries nothing.
         sft: how to fine-tune.
         rl: how to reinforce.
-        seed: of the start of the adapter, the samples, and the order of items and answers in both stages.
+        seed: of the start of the adapter, the samples, and the order of items and answers in both stages, whose own
+            seeds count for nothing.
     """
 
     method: str = "lora_par"
@@ -101,6 +103,7 @@ class LoraParVariant:
     rslora: bool = False
     dora: bool = False
     tasks: list[str] = field(default_factory=list)
+    task_settings: dict[str, Any] = field(default_factory=lambda: {"num_fewshot": 0})
     texts: TextsConfig | None = None
     questions: int | None = None
     held_back: int = 128
@@ -114,7 +117,7 @@ class LoraParVariant:
     sft_on: str = "system1"
     rl_on: str = "system2"
     reward: str = "task"
-    instruction: str = ""
+    instruction: str | None = None
     rates: list[float] = field(default_factory=list)
     rl_rates: list[float] = field(default_factory=list)
     sft: SFTConfig = field(default_factory=SFTConfig)

@@ -81,13 +81,15 @@ def compose_entry(
     if not isinstance(listed, Mapping) or not isinstance(listed.get("variant"), str):
         raise ValueError(f"{listed!r} is no variant: give a name, or {{variant: NAME, KEY: VALUE, name: LABEL}}")
     own = {key: value for key, value in listed.items() if key not in ("variant", "name")}
-    spec, taken = compose_variant(listed["variant"], donor, {**own, **settings}, of_model)
+    whole = OmegaConf.to_container(OmegaConf.merge(own, dict(settings)))
+    assert isinstance(whole, dict)
+    spec, taken = compose_variant(listed["variant"], donor, {str(k): v for k, v in whole.items()}, of_model)
     if strange := sorted(set(own) - taken):
         raise ValueError(f"variant {listed['variant']} has no setting {', '.join(strange)}")
     taken &= set(settings)
     if (label := listed.get("name")) is None:
         return spec, taken
-    if not re.fullmatch(r"[A-Za-z0-9_.+-]+", str(label)) or label in known("variant"):
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", str(label)) or label in known("variant"):
         raise ValueError(
             f"name {label!r} of a variant in a list: letters, digits and _ . + -, and no variant's own name"
         )

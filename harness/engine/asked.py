@@ -24,7 +24,7 @@ class AskedModel:
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any], tokens: int, whose: str) -> None:
-        self._tokens = tokens
+        self._tokens, self._whose = tokens, f"{whose}={name} with {dict(settings)}"
         try:
             self._lm = get_model(name).create_from_arg_obj(dict(settings))
         except Exception as error:
@@ -36,8 +36,15 @@ class AskedModel:
         self._is_chat = name.endswith("chat-completions") or bool(getattr(tokenizer, "chat_template", None))
 
     def answers(self, texts: Sequence[str]) -> list[str]:
-        """The likeliest answer to each text."""
-        return asked(self._lm, texts, self._tokens, self._is_chat)
+        """The likeliest answer to each text.
+
+        Raises:
+            ValueError: if it cannot be reached.
+        """
+        try:
+            return asked(self._lm, texts, self._tokens, self._is_chat)
+        except OSError as error:  # requests' errors are such
+            raise ValueError(f"{self._whose} does not answer: {error}") from error
 
 
 def asked(lm: LM, texts: Sequence[str], tokens: int, chat: bool) -> list[str]:

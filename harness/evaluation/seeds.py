@@ -10,15 +10,24 @@ hold too rarely with two or three seeds.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import optimize, stats
 
 from harness.evaluation.cells import CellResult, Outcome
-from harness.evaluation.pairing import Pairing, clusters_of, differing_keys, scored
-from harness.evaluation.statistics import ALPHA, MIN_CLUSTERS, POWER, Comparison, Estimate, cluster_standard_error
+from harness.evaluation.pairing import Pairing, clusters_of, differing_keys, pair, scored
+from harness.evaluation.statistics import (
+    ALPHA,
+    MIN_CLUSTERS,
+    POWER,
+    Comparison,
+    Estimate,
+    cluster_standard_error,
+    compare,
+    mean_interval,
+)
 
 METHOD = "documents x seeds"
 Stored = tuple[CellResult, list[Outcome]]
@@ -80,6 +89,12 @@ def crossed(values: np.ndarray, clusters: Sequence[Hashable] | None = None) -> C
     return Crossed(math.sqrt(variance), of_seeds, of_documents, k - 1, freedom)
 
 
+def _cell(values: np.ndarray) -> Estimate:
+    """One cell of the mean counts: right/wrong outcomes as often right as the seeds are on average."""
+    n = values.shape[1]
+    return mean_interval([1.0] * round(values.mean() * n) + [0.0] * (n - round(values.mean() * n)))
+
+
 def _interval(values: np.ndarray, clusters: Sequence[Hashable] | None) -> tuple[Estimate, Crossed]:
     """The mean with its interval, and what varies in it."""
     found = crossed(values, clusters)
@@ -92,29 +107,67 @@ def estimate_seeds(cells: Sequence[Stored]) -> Estimate:
     tables = [scored(*cell) for cell in cells]
     common = [key for key in tables[0] if all(key in table for table in tables)]
     values = _values(cells, tables, common)
+    if len(common) < 2:
+        return mean_interval(values.mean(0).tolist())
     found, _ = _interval(values, clusters_of([tables[0][key] for key in common]))
-    low, high = (
-        (max(found.low, 0.0), min(found.high, 1.0)) if np.isin(values, (0.0, 1.0)).all() else (found.low, found.high)
-    )
+    low, high = found.low, found.high
+    if _binary(values):
+        alone = _cell(values)
+        low, high = max(min(low, alone.low), 0.0), min(max(high, alone.high), 1.0)
     return Estimate(found.value, low, high, found.n, METHOD)
 
 
-def pair_seeds(cells: Sequence[Stored], other: Stored) -> Pairing:
-    """Compares a variant's seeds with the one cell of the baseline, document by document."""
-    differing = sorted({key for cell in cells for key in differing_keys(cell[0], other[0])})
-    if differing:
+def pair_seeds(cells: Mapping[str, Stored], others: Mapping[str, Stored]) -> Pairing:
+    """Compares a variant's seeds with the baseline, document by document.
+
+    Several seeds on both sides are compared seed by seed, with those that both have; a single cell stands against every
+    seed of the other side.
+
+    Args:
+        cells: seed -> the variant's cell.
+        others: seed -> the baseline's cell; one cell has any name.
+    """
+    couples = [(cells[seed], others[seed]) for seed in cells if seed in others]
+    if not couples and 1 in (len(cells), len(others)):
+        couples = [(one, other) for one in cells.values() for other in others.values()]
+    if not couples:
+        return Pairing(None, differing=("seeds",))
+    if len(couples) == 1:
+        return pair(*couples[0][0], *couples[0][1])
+    if differing := sorted({key for one, other in couples for key in differing_keys(one[0], other[0])}):
         return Pairing(None, differing=tuple(differing))
-    tables, theirs = [scored(*cell) for cell in cells], scored(*other)
-    common = [key for key in theirs if all(key in table for table in tables)]
-    unpaired = sum(len(table) + len(theirs) - 2 * len(common) for table in tables)
+    ours, theirs = [scored(*one) for one, _ in couples], [scored(*other) for _, other in couples]
+    common = [key for key in theirs[0] if all(key in table for table in (*ours, *theirs))]
+    unpaired = sum(len(table) - len(common) for table in (*ours, *theirs))
     if len(common) < 2:
         return Pairing(None, unpaired)
-    d = _values(cells, tables, common) - _values([other], [theirs], common)
-    difference, found = _interval(d, clusters_of([theirs[key] for key in common]))
-    gained, lost = int((d > 0).sum()), int((d < 0).sum())
-    resolvable = (found.quantile(1 - ALPHA / 2) + found.quantile(POWER)) * found.error
-    comparison = Comparison(difference, found.p(difference.value), gained, lost, resolvable, f"t, {METHOD}")
+    a = _values([one for one, _ in couples], ours, common)
+    b = _values([other for _, other in couples], theirs, common)
+    comparison = compare_seeds(a, b, clusters_of([theirs[0][key] for key in common]))
     return Pairing(comparison, unpaired)
+
+
+def compare_seeds(a: np.ndarray, b: np.ndarray, clusters: Sequence[Hashable] | None = None) -> Comparison:
+    """Outcomes [seeds, documents] of a variant against those of the baseline.
+
+    Right/wrong outcomes are never told more surely than one cell of the mean counts tells them, by interval and exact
+    test: more trainings do not make more documents, and rare changes have no normal distribution.
+    """
+    d = a - b
+    difference, found = _interval(d, clusters)
+    p, resolvable = found.p(difference.value), (found.quantile(1 - ALPHA / 2) + found.quantile(POWER)) * found.error
+    gained, lost, (k, n) = int((d > 0).sum()), int((d < 0).sum()), d.shape
+    if _binary(a) and _binary(b):
+        up, down = round(gained / k), round(lost / k)
+        alone = compare([1.0] * up + [0.0] * (n - up), [0.0] * up + [1.0] * down + [0.0] * (n - up - down))
+        low, high = min(difference.low, alone.difference.low), max(difference.high, alone.difference.high)
+        difference = Estimate(difference.value, max(low, -1.0), min(high, 1.0), n, METHOD)
+        p, resolvable = max(p, alone.p), max(resolvable, alone.resolvable)
+    return Comparison(difference, p, gained, lost, resolvable, f"t, {METHOD}")
+
+
+def _binary(values: np.ndarray) -> bool:
+    return bool(np.isin(values, (0.0, 1.0)).all())
 
 
 def _values(

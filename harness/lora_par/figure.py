@@ -142,4 +142,4 @@ def _sizes(axes: Axes, rows: Rows, parts: list[str]) -> None:
     axes.invert_yaxis()
     axes.set(xlim=(0, 100), xlabel="elements of the adapter, %")
     axes.legend(frameon=False, fontsize=7, loc="lower right")
-    axes.set_title("regions by part; the rest is never trained")
+    axes.set_title("regions by part")

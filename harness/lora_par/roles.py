@@ -42,7 +42,10 @@ def read(text: str) -> System | None:
     >>> read("It is System1 or System2.") is None
     True
     """
-    lines = [set(_NAMED.findall(line)) for line in _THOUGHT.sub("", text).splitlines()]
+    said = _THOUGHT.sub("", text)
+    if "<think>" in said:  # it was cut off while it thought
+        return None
+    lines = [set(_NAMED.findall(line)) for line in said.splitlines()]
     named = [kinds for kinds in lines if kinds]
     if not named or len(named[-1]) > 1:
         return None

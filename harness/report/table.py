@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from harness.config.replicas import MARK, of_all_seeds
 from harness.evaluation.cells import CellName, CellResult, Outcome
-from harness.evaluation.pairing import Pairing, estimate, pair
-from harness.evaluation.seeds import estimate_seeds, pair_seeds
+from harness.evaluation.pairing import Pairing, estimate
+from harness.evaluation.seeds import Stored, estimate_seeds, pair_seeds
 from harness.evaluation.statistics import ALPHA, Estimate, holm
 from harness.evaluation.store import Failure, Store
 
@@ -29,7 +29,8 @@ class Entry:
         adjusted_p: Holm-adjusted over the whole table.
         verdict: what the comparison shows.
         routes: documents by the route that pass one chose, for a variant that adapts.
-        seeds: scores of each seed alone, where several are held together here; ``result`` is the first one's.
+        seeds: scores of each seed alone, where several are held together here; ``result`` is the first one's, with the
+            counts and seconds of all.
         trained: what the training of each seed measured; of one alone where there are no seeds.
     """
 
@@ -147,22 +148,26 @@ def build_table(
         if _in(f.name.task, tasks) and _among(f.name.variant, variants) and _in(f.name.model, models)
     ]
     shown = tuple(tasks or dict.fromkeys([*(r.name.task for r in results), *(f.name.task for f in failed)]))
-    if strict and baseline not in {r.name.variant for r in results}:
+    baseline = of_all_seeds(baseline)
+    if strict and baseline not in {of_all_seeds(r.name.variant) for r in results}:
         have = sorted({r.name.variant for r in results})
         raise ValueError(f"{folder} holds no cell of baseline {baseline!r}; variants there: {', '.join(have)}")
     # A failure is noted after the cell that lies there, and forgotten by the next one: the score is an older run's.
     stale = {f.name for f in failures}
     results = [r for r in results if r.name not in stale]
     outcomes = {r.name: store.outcomes(r.name) for r in results}
-    found = {r.name: r for r in results}
-    together: dict[CellName, list[CellResult]] = {}
+    plain = {r.name.variant for r in results}
+    together: dict[CellName, dict[str, Stored]] = {}
     for r in results:
-        together.setdefault(replace(r.name, variant=of_all_seeds(r.name.variant)), []).append(r)
+        row = _row_name(r.name.variant, plain)
+        together.setdefault(replace(r.name, variant=row), {})[r.name.variant.rpartition(MARK)[2]] = (
+            r,
+            outcomes[r.name],
+        )
     entries: dict[tuple[str, str], dict[str, Entry]] = {}
     for name, cells in together.items():
-        other = found.get(replace(name, variant=baseline))
-        against = None if other is None or name.variant == baseline else (other, outcomes[other.name])
-        entry = _entry([(r, outcomes[r.name]) for r in cells], against)
+        other = together.get(replace(name, variant=baseline))
+        entry = _entry(cells, None if name.variant == baseline else other)
         if name.variant == baseline:
             entry = replace(entry, verdict="baseline")
         entries.setdefault((name.model, name.variant), {})[name.task] = entry
@@ -179,18 +184,26 @@ def build_table(
     return Table(folder, baseline, shown, ordered, count, tuple(damaged))
 
 
-def _entry(cells: list[tuple[CellResult, list[Outcome]]], other: tuple[CellResult, list[Outcome]] | None) -> Entry:
-    """One variant on one task, over its seeds if there are several, against the baseline's cell; None for its own."""
-    first, outcomes = cells[0]
-    verdict: Verdict = "none"
-    trained = tuple(r.patch.get("measured", {}) for r, _ in cells)
-    if len(cells) == 1:
-        score = estimate(first, outcomes)
-        pairing = None if other is None else pair(first, outcomes, *other)
-        return Entry(first, score, pairing, None, verdict, _routes(outcomes), {}, trained)
-    seeds = {r.name.variant.rpartition(MARK)[2]: estimate(r, own).value for r, own in cells}
+def _row_name(variant: str, plain: Collection[str]) -> str:
+    """The row of a cell: seeds share one, which a run of the variant's own seed does not join."""
+    shared = of_all_seeds(variant)
+    return f"{shared}{MARK}" if shared != variant and shared in plain else shared
+
+
+def _entry(cells: Mapping[str, Stored], other: Mapping[str, Stored] | None) -> Entry:
+    """One variant on one task, over its seeds if there are several, against the baseline's cells; None for its own."""
+    first, outcomes = next(iter(cells.values()))
     pairing = None if other is None else pair_seeds(cells, other)
-    return Entry(first, estimate_seeds(cells), pairing, None, verdict, {}, seeds, trained)
+    trained = tuple(r.patch.get("measured", {}) for r, _ in cells.values())
+    if len(cells) == 1:
+        return Entry(first, estimate(first, outcomes), pairing, None, "none", _routes(outcomes), {}, trained)
+    seeds = {seed: estimate(r, own).value for seed, (r, own) in cells.items()}
+    whole = replace(
+        first,
+        counts={key: sum(r.counts.get(key, 0) for r, _ in cells.values()) for key in first.counts},
+        seconds=sum(r.seconds for r, _ in cells.values()),
+    )
+    return Entry(whole, estimate_seeds(list(cells.values())), pairing, None, "none", {}, seeds, trained)
 
 
 def _names(name: str) -> set[str]:

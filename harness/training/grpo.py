@@ -152,7 +152,8 @@ def optimise(
     )
 
 
-def _check(config: GRPOConfig, prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:
+def check_settings(config: GRPOConfig) -> None:
+    """Raises a ValueError for settings that cannot work."""
     for name, known in (("loss", LOSSES), ("scale", SCALES)):
         if getattr(config, name) not in known:
             raise ValueError(f"rl: {name} {getattr(config, name)!r}: expected one of {', '.join(known)}")
@@ -164,6 +165,12 @@ def _check(config: GRPOConfig, prompts: Sequence[Prompt], tokenizer: PreTrainedT
     held = config.device_batch_size or config.prompts * config.generations
     if (config.prompts * config.generations) % held:
         raise ValueError(f"rl: {config.prompts} x {config.generations} answers are no multiple of {held} on the device")
+    if len(config.betas) != 2 or (config.max_steps is not None and config.max_steps < 1):
+        raise ValueError(f"rl: betas {config.betas}: AdamW has two; max_steps {config.max_steps}: at least 1, or null")
+
+
+def _check(config: GRPOConfig, prompts: Sequence[Prompt], tokenizer: PreTrainedTokenizerBase) -> None:
+    check_settings(config)
     if len(prompts) < config.prompts:
         raise ValueError(f"rl: {len(prompts)} prompts; a step takes {config.prompts}")
     if tokenizer.eos_token is None:

@@ -8,6 +8,7 @@ import math
 import random
 import tempfile
 import time
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -119,6 +120,10 @@ def fine_tune(
         )
         trainer.remove_callback(PrinterCallback)
         encoded = trainer.train_dataset
+        if not len(encoded):
+            raise ValueError(
+                f"train: max_length {config.max_length} leaves nothing to learn of any of {len(texts)} texts"
+            )
         trainer.train()
     _verify(model, learner, names)
     lengths = [len(tokenizer(t.prompt + t.completion)["input_ids"]) + 1 for t in texts]
@@ -155,6 +160,8 @@ def _check(config: SFTConfig, texts: Sequence[Text], tokenizer: PreTrainedTokeni
         raise ValueError(f"train: betas {config.betas}: AdamW has two")
     if held < 1 or config.batch_size % held:
         raise ValueError(f"train: batch_size {config.batch_size} is no multiple of device_batch_size {held}")
+    if config.max_steps is not None and config.max_steps < 1:
+        raise ValueError(f"train: max_steps {config.max_steps}: at least 1, or null for no such end")
     if not texts:
         raise ValueError("train: no texts")
     if tokenizer.eos_token is None:
@@ -229,7 +236,8 @@ def leaving_no_trace(model: PreTrainedModel) -> Iterator[None]:
     states = random.getstate(), np.random.get_state()
     devices = [model.device] if model.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
             yield
     finally:
         random.setstate(states[0])

@@ -59,7 +59,7 @@ def items_of(config: LoraParVariant, context: Context) -> list[Item]:
         own = f"{config.texts.path}/{config.texts.name or 'default'}"
         return [
             Item(
-                f"{own}/{i}", config.instruction + t.prompt, t.prompt, t.completion, {},
+                f"{own}/{i}", t.prompt, t.prompt, t.completion, {},
                 hashlib.sha256(f"{t.prompt}|{t.completion}".encode()).hexdigest(), None,
             )
             for i, t in enumerate(texts)
@@ -68,13 +68,13 @@ def items_of(config: LoraParVariant, context: Context) -> list[Item]:
         raise ValueError("lora_par: no tasks to learn from here")
     out = []
     for task in config.tasks:
-        for q in context.questions(task, {}, config.questions):
+        for q in context.questions(task, config.task_settings, config.questions):
             if q.images:
                 raise ValueError(f"lora_par: {task} asks about images, which texts alone are learned from")
             question = getattr(q, "text", q.prompt)
             out.append(
                 Item(
-                    q.name, config.instruction + q.prompt, question, q.target, q.settings, q.digest,
+                    q.name, q.prompt, question, q.target, q.settings, q.digest,
                     getattr(q, "truth", None), q,
                 )
             )  # fmt: skip

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.anatomy import Selector
-from harness.config.par import LoraParVariant
+from harness.config.par import LoraParVariant, SplitConfig
 from harness.files import write_text
 from harness.lora_par.roles import SYSTEMS, System
 from harness.models import Base
 from harness.patch import Patch
 from harness.training import trl_version
+from harness.training.grpo import check_settings
 from harness.variants.adapter import changes_of
 from harness.variants.answering import trained_parameters
 from harness.variants.context import Context, provenance
@@ -48,16 +49,18 @@ def build(base: Base, config: LoraParVariant, context: Context) -> Patch:
     """
     check(config)
     items = items_of(config, context)
-    learned, apart = held_back(items, config.held_back if tries(config) else 0, config.seed)
     systems: Mapping[str, System] = {}
     divided: dict[str, Any] = {}
-    if needs_split(config):
-        systems, folder = split(learned, config.split, config.seed, context)
-        divided = {key: value for key, value in figures_of(folder).items() if isinstance(value, (int, float))}
+    division: Path | None = None
+    if needs_split(config):  # of all items: other seeds hold others back, and nobody is to vote again
+        systems, division = split(items, config.split, config.seed, context)
+        divided = {key: value for key, value in figures_of(division).items() if isinstance(value, (int, float))}
+    learned, apart = held_back(items, config.held_back if tries(config) else 0, config.seed)
     data = Data(learned, apart, systems, divided)
     key = {
         **known_by(base),
-        "config": {**asdict(config), "split": None},  # the systems say what it did
+        "config": asdict(_settled(config)),
+        "split": division.name if division else None,
         "items": [(i.name, i.prompt, i.target, i.digest, systems.get(i.name)) for i in learned],
         "held_back": [(i.name, i.prompt, i.digest) for i in apart],
         "trl": trl_version(),
@@ -68,8 +71,23 @@ def build(base: Base, config: LoraParVariant, context: Context) -> Patch:
     return patch_of(base, config, folder, config.method)
 
 
+def _settled(config: LoraParVariant) -> LoraParVariant:
+    """The config without what changes nothing: how the division was made is in its name, and one seed is for all."""
+    own = {"sft": replace(config.sft, seed=config.seed), "rl": replace(config.rl, seed=config.seed)}
+    return replace(config, split=SplitConfig(), **own)  # type: ignore[arg-type]
+
+
 def check(config: LoraParVariant) -> None:
     """Raises a ValueError for settings that cannot work."""
+    if not 0 < config.theta <= 1 or config.samples < 1:
+        raise ValueError(
+            f"lora_par: theta {config.theta}: a share above 0 and up to 1; samples {config.samples}: at least 1"
+        )
+    for name in ("sft_shared", "rl_shared"):
+        if not 0 <= getattr(config, name) <= 1:
+            raise ValueError(f"lora_par: {name} {getattr(config, name)}: a share from 0 to 1")
+    if "rl" in config.stages:
+        check_settings(config.rl)
     for name, known in CHOICES.items():
         if getattr(config, name) not in known:
             raise ValueError(f"lora_par: {name} {getattr(config, name)!r}: expected {', '.join(known)}")
@@ -83,7 +101,7 @@ def check(config: LoraParVariant) -> None:
                 f"lora_par: rates of {stage} are compared on held-back items: held_back {config.held_back}"
             )
         if any(rate <= 0 for rate in rates):
-            raise ValueError(f"lora_par: rates {rates}: numbers above 0")
+            raise ValueError(f"lora_par: rates of {stage}, {list(rates)}: numbers above 0")
 
 
 def tries(config: LoraParVariant) -> bool:

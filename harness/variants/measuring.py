@@ -101,30 +101,33 @@ def measured_plan(
     """
     if config.mask == "none":
         return Plan(None, {})
-    if config.samples < 1:
-        raise ValueError(f"lora_par: samples {config.samples}: at least 1")
     scores: dict[str, dict[str, Tensor]] = {}
     for system in SYSTEMS:
         found = items(system)
-        chosen = random.Random(f"{config.seed}|{system}").sample(list(found), min(config.samples, len(found)))
-        scores[system] = importance(base.model, parameters, [_example(base, item, config) for item in chosen])
+        chosen = random.Random(f"{config.seed}|{system}").sample(list(found), len(found))
+        fitting = [e for e in (_example(base, item, config) for item in chosen) if e is not None][: config.samples]
+        if not fitting:
+            raise ValueError(
+                f"lora_par: no item of {system} has an answer within sft.max_length {config.sft.max_length}"
+            )
+        scores[system] = importance(base.model, parameters, fitting)
     regions = Regions.of(scores[SYSTEMS[0]], scores[SYSTEMS[1]], config.theta)
     shares = {"sft": config.sft_shared, "rl": config.rl_shared}
     masks = {stage: regions.active(_OF[stage], shares[stage]) for stage in config.stages}
     if config.mask == "random":
         masks = {
-            stage: at_random(mask, count(mask), config.seed + number)
+            stage: at_random(mask, count(mask), 1000 * config.seed + number)
             for number, (stage, mask) in enumerate(masks.items())
         }
     return Plan(regions, masks)
 
 
-def _example(base: Base, item: Item, config: LoraParVariant) -> Example:
-    """An item as SFT learns it: prompt, answer and the end of the text, cut where SFT cuts it."""
+def _example(base: Base, item: Item, config: LoraParVariant) -> Example | None:
+    """An item as SFT learns it: prompt, answer and the end of the text, cut where SFT cuts it.
+
+    None where that leaves nothing to learn: SFT leaves such an item out too, and counts it.
+    """
     prompt = base.tokenizer(item.prompt)["input_ids"]
     whole = [*base.tokenizer(item.prompt + item.target)["input_ids"], base.tokenizer.eos_token_id]
     example = Example(tuple(whole[: config.sft.max_length]), len(prompt))
-    if not 0 < example.learned_from < len(example.tokens):
-        raise ValueError(f"lora_par: {item.name} has {len(prompt)} tokens before its answer; sft.max_length "
-                         f"{config.sft.max_length} leaves nothing to learn")  # fmt: skip
-    return example
+    return example if 0 < example.learned_from < len(example.tokens) else None

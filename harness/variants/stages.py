@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.config.par import LoraParVariant
-from harness.lora_par.rewards import paper_reward
+from harness.lora_par.rewards import INSTRUCTION, paper_reward
 from harness.models import Base
 from harness.training import Text, fine_tune
 from harness.training.grpo import Prompt, optimise
@@ -101,7 +101,10 @@ def reinforce(
     rate: float,
 ) -> Done:
     """GRPO of some parameters, or of some of their elements."""
-    prompts = [Prompt(item.prompt, partial(worth, item, config.reward)) for item in items]
+    before = config.instruction
+    if before is None:
+        before = INSTRUCTION if config.reward == "paper" else ""
+    prompts = [Prompt(before + item.prompt, partial(worth, item, config.reward)) for item in items]
     settings = replace(config.rl, learning_rate=rate, seed=config.seed)
     return optimise(adapted, base.tokenizer, prompts, names, settings, masks)
 

@@ -49,13 +49,28 @@ def split(items: Sequence[Item], config: SplitConfig, seed: int, context: Contex
     """
     _check(config, items)
     key = {
-        "items": [(item.name, item.question, item.target) for item in items],
+        "items": [(item.name, item.question, item.target, item.truth) for item in items],
         "config": asdict(config),
         "seed": seed if config.by == "random" else None,
     }
     folder = context.folder_once("split", key, lambda made: _make(items, config, seed, context, made))
-    rows = [json.loads(line) for line in (folder / VOTES).read_text(encoding="utf-8").splitlines()]
-    return {row["name"]: row["system"] for row in rows if row["system"] is not None}, folder
+    return _read(folder, items), folder
+
+
+def _read(folder: Path, items: Sequence[Item]) -> dict[str, System]:
+    """What was settled of each item."""
+    path = folder / VOTES
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        systems = {str(row["name"]): row["system"] for row in rows}
+        if list(systems) != list(dict.fromkeys(item.name for item in items)) or set(systems.values()) - {
+            *SYSTEMS,
+            None,
+        }:
+            raise ValueError("its items, or what it says of them, are not those that were voted on")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}. Delete {folder} to vote again.") from error
+    return {name: system for name, system in systems.items() if system is not None}
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
@@ -102,6 +117,13 @@ def _make(items: Sequence[Item], config: SplitConfig, seed: int, context: Contex
     write_text(folder / VOTES, "".join(json.dumps(row) + "\n" for row in rows))
     figures = counted(rows, [teacher_name(t) for t in config.teachers] if config.by == "vote" else [])
     logger.info("split: %s", figures)
+    if unread := figures["unread_by_all"]:
+        logger.warning(
+            "split: %d of %d items could be read on by no teacher; split.ties=%s decides",
+            unread,
+            len(rows),
+            config.ties,
+        )
     write_text(folder / FIGURES, json.dumps({"by": config.by, "role": config.role, **figures}, indent=1) + "\n")
 
 
@@ -122,7 +144,8 @@ def counted(rows: Sequence[Mapping[str, Any]], teachers: Sequence[str]) -> dict[
         "teachers": list(teachers),
         "kappa": fleiss_kappa([row["votes"] for row in rows]) if teachers else None,
         "unread": [sum(row["votes"][i] is None for row in rows) for i in range(len(teachers))],
-        "tied": sum(row["votes"].count(SYSTEMS[0]) == row["votes"].count(SYSTEMS[1]) for row in rows if teachers),
+        "tied": sum(row["votes"].count(SYSTEMS[0]) == row["votes"].count(SYSTEMS[1]) > 0 for row in rows),
+        "unread_by_all": sum(not set(row["votes"]) - {None} for row in rows) if teachers else 0,
         "known": len(known),
         "right": sum(row["system"] == row["truth"] for row in known),
         "teachers_right": [sum(row["votes"][i] == row["truth"] for row in known) for i in range(len(teachers))],

@@ -75,6 +75,13 @@ def test_names():
     assert names_of(None) == []
 
 
+def test_settings_of_a_list_and_of_the_run_are_merged():
+    listed = "variants=[{variant: lora_par, name: x, split: {by: random}, sft: {epochs: 7}}]"
+    typed = ["tasks=[lab_gsm8k]", "variant.split.ties=drop", "variant.sft.max_steps=2"]
+    config = plan_grid(compose_run([listed, *typed])).cells[0].variant.config
+    assert (config.split.by, config.split.ties, config.sft.epochs, config.sft.max_steps) == ("random", "drop", 7, 2)
+
+
 LISTED = "variants=[base,{variant: oproj_merged, factor: 0.5, name: half},{variant: oproj_merged, factor: 0.25}]"
 
 
@@ -92,6 +99,7 @@ def test_a_list_may_hold_variants_with_settings_of_their_own():
     [
         ("{variant: oproj_merged, name: base}", "name 'base' of a variant in a list"),
         ("{variant: oproj_merged, name: 'a~b'}", "letters, digits"),
+        ("{variant: oproj_merged, name: '..'}", "letters, digits"),
         ("{variant: oproj_merged, theta: 1}", "variant oproj_merged has no setting theta"),
         ("{variant: nothing}", "unknown variant 'nothing'"),
         ("{name: x}", "is no variant: give a name"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.evaluation.seeds import METHOD, crossed
-from harness.evaluation.statistics import cluster_standard_error
+from harness.evaluation.seeds import METHOD, compare_seeds, crossed
+from harness.evaluation.statistics import cluster_standard_error, compare
 
 
 def test_the_components_by_hand():
@@ -80,3 +80,35 @@ def test_the_interval_covers(seeds, of_seeds, of_documents, rest):
 
 def test_what_it_is_called():
     assert METHOD == "documents x seeds"
+
+
+def agreeing(gained, lost, n=300, seeds=3):
+    """A variant and a baseline of right/wrong outcomes in which all seeds agree."""
+    ours = [1.0] * gained + [0.0] * lost + [1.0] * (n - gained - lost)
+    theirs = [0.0] * gained + [1.0] * lost + [1.0] * (n - gained - lost)
+    return np.array([ours] * seeds), np.array([theirs] * seeds)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (4, 0), (5, 0), (6, 0), (20, 5)])
+def test_seeds_that_agree_say_no_more_than_one_of_them(gained, lost):
+    """Rare changes have no normal distribution: the exact test of one cell bounds what its copies may claim."""
+    ours, theirs = agreeing(gained, lost)
+    pooled, alone = compare_seeds(ours, theirs), compare(ours[0].tolist(), theirs[0].tolist())
+    assert pooled.p >= alone.p
+    assert pooled.difference.low <= alone.difference.low
+    assert pooled.difference.high >= alone.difference.high
+    assert pooled.resolvable >= alone.resolvable
+    assert (pooled.gained, pooled.lost) == (3 * gained, 3 * lost)
+
+
+def test_changes_by_chance_are_seldom_resolved():
+    """Right/wrong outcomes of which three in a hundred change, as many each way: at most 5% come out below 0.05."""
+    rng = np.random.default_rng(3)
+    found = 0
+    for _ in range(600):
+        base = np.ones((3, 200)) * (rng.random(200) < 0.6)
+        documents = rng.random(200) < 0.03
+        flips = documents[None] & (rng.random((3, 200)) < 0.8)
+        ours = np.where(flips, rng.random((3, 200)) < 0.5, base)
+        found += compare_seeds(ours, base).p < 0.05
+    assert found / 600 <= 0.05

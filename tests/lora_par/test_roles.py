@@ -30,6 +30,7 @@ def test_the_prompt_is_the_papers_with_and_without_role_play():
         ("<think>Is it System2? It may be System2.</think>\nSystem1", "system1"),
         ("System1 tasks need recall.\nThis needs a chain.\n**System 2**", "system2"),
         ("Either System1 or System2", None),
+        ("<think>It may be System2", None),
         ("System1\nEither System1 or System2", None),
         ("I do not know", None),
         ("System3", None),

@@ -99,3 +99,46 @@ def test_a_seed_that_failed_stays_visible(folder):
     assert "par~3" in terminal_text(table)
     assert "it broke" in terminal_text(table)
     assert rows(table)["par"].entries["acc_task"].seeds.keys() == {"0", "1", "2"}
+
+
+def test_a_baseline_of_several_seeds_is_paired_seed_by_seed(folder):
+    store = Store(folder)
+    for seed, right in ((0, 70), (1, 60), (5, 10)):
+        put(store, f"lora~{seed}", lambda i, right=right: i < right)
+    table = build_table(folder, baseline="lora", tasks=["acc_task"])
+    found = rows(table)
+    assert found["lora"].entries["acc_task"].verdict == "baseline"
+    against = found["par"].entries["acc_task"].pairing.comparison
+    assert against.difference.value == pytest.approx(((78 - 70) + (79 - 60)) / 200)  # seeds 0 and 1, which both have
+    assert found["base"].entries["acc_task"].pairing.comparison.difference.value == pytest.approx(0.5 - 1.4 / 3)
+    with pytest.raises(ValueError, match="holds no cell of baseline 'nothing'"):
+        build_table(folder, baseline="nothing")
+
+
+def test_a_run_of_its_own_seed_does_not_count_among_the_seeds(folder):
+    put(Store(folder), "par", lambda i: i < 78)
+    found = rows(build_table(folder))
+    assert set(found) == {"base", "par", "par~"}
+    assert found["par"].entries["acc_task"].seeds == {}
+    assert set(found["par~"].entries["acc_task"].seeds) == {"0", "1", "2"}
+
+
+def test_scores_that_never_vary_still_have_an_interval(tmp_path):
+    store = Store(tmp_path / "run")
+    put(store, "base", lambda i: True, n=20)
+    for seed in (0, 1):
+        put(store, f"par~{seed}", lambda i: True, n=20)
+    entry = rows(build_table(tmp_path / "run"))["par"].entries["acc_task"]
+    assert entry.score.low == pytest.approx(0.8389, abs=1e-3)  # Wilson's, of 20 right of 20
+    assert entry.pairing.comparison.difference.low < 0
+    assert entry.pairing.comparison.p == 1.0
+
+
+def test_one_document_and_several_seeds(tmp_path):
+    store = Store(tmp_path / "run")
+    put(store, "base", lambda i: True, n=1)
+    for seed in (0, 1):
+        put(store, f"par~{seed}", lambda i, seed=seed: seed, n=1)
+    entry = rows(build_table(tmp_path / "run"))["par"].entries["acc_task"]
+    assert entry.score.value == 0.5
+    assert entry.pairing.comparison is None

@@ -112,7 +112,7 @@ def test_the_whole_pipeline(lab, context):
     assert found["parameters"] == found["region_elements"] == elements == patch.provenance.trained
     assert found["sft_active"] == found["region_system1"] < elements
     assert found["rl_active"] == found["region_system2"] < elements
-    assert (found["split_system1"], found["split_system2"]) == (found["sft_items"], found["rl_items"])
+    assert (found["split_system1"], found["split_system2"]) == (12, 12)
     assert found["sft_items"] + found["rl_items"] == 24 - 6
     assert set(found["sft_rates"]) == {"0.001", "0.0001"}
     assert found["sft_held_back_score"] == max(found["sft_rates"].values())
@@ -244,7 +244,13 @@ def test_a_start_without_importance_is_refused(lab, context, init):
         ({"split": SplitConfig()}, "no teachers to vote"),
         ({"questions": 4, "held_back": 0}, "no training item is of system2"),
         ({"parts": ["norm"]}, "adapters go into projections"),
-        ({"sft": SFTConfig(max_length=4)}, "leaves nothing to learn"),
+        ({"sft": SFTConfig(max_length=4)}, "no item of system1 has an answer within sft.max_length 4"),
+        ({"sft": SFTConfig(max_length=4), "mask": "none"}, "max_length 4 leaves nothing to learn of any of"),
+        ({"rl": GRPOConfig(loss="foo")}, "rl: loss 'foo'"),
+        ({"rl": GRPOConfig(betas=[0.9])}, r"betas \[0.9\]: AdamW has two"),
+        ({"rl": GRPOConfig(max_steps=0)}, "max_steps 0: at least 1"),
+        ({"sft": SFTConfig(max_steps=-2)}, "max_steps -2: at least 1"),
+        ({"rl_shared": 2.0}, r"rl_shared 2\.0: a share from 0 to 1"),
     ],
 )
 def test_settings_that_cannot_work(lab, context, changes, text):

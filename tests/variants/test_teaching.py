@@ -88,10 +88,22 @@ def test_models_vote_with_role_play_and_ties_follow_the_rule(tmp_path, monkeypat
         found, folder = split(ITEMS, config, 0, context(tmp_path))
         assert found == systems
     figures = figures_of(folder)
-    assert (figures["tied"], figures["unread"], figures["dropped"]) == (2, [1, 1], 2)
+    assert (figures["tied"], figures["unread"], figures["dropped"], figures["unread_by_all"]) == (1, [1, 1], 2, 1)
     assert figures["teachers"] == ["one", "two"]
     assert all(text.startswith("Act as LLaMA2 7B") for text in seen["one"])
     assert "What is the capital of France?" in seen["two"][0]
+
+
+def test_damaged_votes_say_what_to_do(tmp_path):
+    config = SplitConfig(teachers=RULES)
+    _, folder = split(ITEMS, config, 0, context(tmp_path))
+    whole = (folder / VOTES).read_text()
+    for damaged in ("{", whole.splitlines()[0] + "\n", whole.replace("system2", "system3"), None):
+        (folder / VOTES).unlink(missing_ok=True)
+        if damaged is not None:
+            (folder / VOTES).write_text(damaged)
+        with pytest.raises(ValueError, match=rf"votes.jsonl cannot be read: .*Delete {folder} to vote again"):
+            split(ITEMS, config, 0, context(tmp_path))
 
 
 def test_the_same_items_are_not_voted_on_twice(tmp_path, monkeypatch):
