@@ -181,12 +181,14 @@ def test_sft_and_rl_without_masks(lab, context, init):
     assert patch.provenance.measured["rl_items"] == 24
 
 
+@pytest.mark.slow
 def test_random_masks_are_of_equal_size(lab, tmp_path):
     figures = [made(lab, asking(tmp_path / mask), mask=mask).provenance.measured for mask in ("importance", "random")]
     for key in ("sft_active", "rl_active", "region_system1", "region_system2"):
         assert figures[0][key] == figures[1][key]
 
 
+@pytest.mark.slow
 def test_the_order_may_be_turned(lab, context):
     patch = made(lab, context, stages=["rl", "sft"], rl_rates=[1e-3, 1e-4])
     assert list(patch.provenance.measured["rl_rates"]) == ["0.001", "0.0001"]
@@ -195,6 +197,7 @@ def test_the_order_may_be_turned(lab, context):
     assert centred.provenance.measured["rl_first_distance"] == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_shares_of_what_both_hold(lab, tmp_path):
     sizes = [
         made(lab, asking(tmp_path / str(share)), stages=["sft"], sft_shared=share).provenance.measured
