@@ -26,6 +26,7 @@ from harness.evaluation.statistics import (
     Estimate,
     cluster_standard_error,
     compare,
+    is_binary,
     mean_interval,
 )
 
@@ -111,7 +112,7 @@ def estimate_seeds(cells: Sequence[Stored]) -> Estimate:
         return mean_interval(values.mean(0).tolist())
     found, _ = _interval(values, clusters_of([tables[0][key] for key in common]))
     low, high = found.low, found.high
-    if _binary(values):
+    if is_binary(values):
         alone = _cell(values)
         low, high = max(min(low, alone.low), 0.0), min(max(high, alone.high), 1.0)
     return Estimate(found.value, low, high, found.n, METHOD)
@@ -157,17 +158,13 @@ def compare_seeds(a: np.ndarray, b: np.ndarray, clusters: Sequence[Hashable] | N
     difference, found = _interval(d, clusters)
     p, resolvable = found.p(difference.value), (found.quantile(1 - ALPHA / 2) + found.quantile(POWER)) * found.error
     gained, lost, (k, n) = int((d > 0).sum()), int((d < 0).sum()), d.shape
-    if _binary(a) and _binary(b):
+    if is_binary(a) and is_binary(b):
         up, down = round(gained / k), round(lost / k)
         alone = compare([1.0] * up + [0.0] * (n - up), [0.0] * up + [1.0] * down + [0.0] * (n - up - down))
         low, high = min(difference.low, alone.difference.low), max(difference.high, alone.difference.high)
         difference = Estimate(difference.value, max(low, -1.0), min(high, 1.0), n, METHOD)
         p, resolvable = max(p, alone.p), max(resolvable, alone.resolvable)
     return Comparison(difference, p, gained, lost, resolvable, f"t, {METHOD}")
-
-
-def _binary(values: np.ndarray) -> bool:
-    return bool(np.isin(values, (0.0, 1.0)).all())
 
 
 def _values(

@@ -68,7 +68,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None =
     """
     x = np.asarray(values, dtype=float)
     n, mean = len(x), float(np.mean(x))
-    if _binary(x):
+    if is_binary(x):
         wilson = stats.binomtest(int(x.sum()), n).proportion_ci(method="wilson")
         plain = Estimate(mean, float(wilson.low), float(wilson.high), n, "Wilson")
     else:
@@ -79,7 +79,7 @@ def mean_interval(values: Sequence[float], clusters: Sequence[Hashable] | None =
     if clusters is None or error is None or 2 * _quantile(clusters) * error <= plain.high - plain.low:
         return plain
     low, high = mean - _quantile(clusters) * error, mean + _quantile(clusters) * error
-    if _binary(x):
+    if is_binary(x):
         low, high = max(0.0, low), min(1.0, high)
     return Estimate(mean, low, high, n, "cluster-robust")
 
@@ -131,7 +131,7 @@ def compare(
         raise ValueError(f"a paired comparison needs the same documents; got {len(a)} and {len(b)}")
     d = a - b
     gained, lost, n = int((d > 0).sum()), int((d < 0).sum()), len(d)
-    if _binary(a) and _binary(b):
+    if is_binary(a) and is_binary(b):
         estimate, error = _adjusted_wald(gained, lost, n)
         p = float(stats.binomtest(gained, gained + lost, 0.5).pvalue) if gained + lost else 1.0
         test = "McNemar exact"
@@ -155,7 +155,8 @@ def compare(
     return Comparison(estimate, p, gained, lost, resolvable, test)
 
 
-def _binary(values: np.ndarray) -> bool:
+def is_binary(values: np.ndarray) -> bool:
+    """Whether all outcomes are right or wrong."""
     return bool(np.isin(values, (0.0, 1.0)).all())
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.files import write_bytes
+from harness.figures import save_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,21 +43,7 @@ def write_figure(folder: Path) -> list[Path]:
         ValueError: if matplotlib is not installed, or there is nothing to draw.
     """
     rows = load_regions(folder)
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ValueError("figures need matplotlib: pip install variant-harness[report]") from error
-    matplotlib.use("Agg")
-    style: Any = {"svg.hashsalt": "harness", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    out = []
-    with matplotlib.rc_context(style):
-        figure = _draw(rows)
-        for kind in ("png", "svg"):
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
-            out.append(folder / f"regions.{kind}")
-            write_bytes(out[-1], content.getvalue())
-    return out
+    return save_figures(folder, {"regions": lambda: _draw(rows)})
 
 
 def _draw(rows: Rows) -> Figure:

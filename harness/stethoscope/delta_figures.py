@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.files import write_bytes
+from harness.figures import save_figures
 from harness.stethoscope.delta_tables import Result, label
 from harness.stethoscope.weights import BINS, Delta
 
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = ("png", "svg")
 ANNOTATED = 14  # layers up to which a heat map shows its numbers
 
 
@@ -32,22 +30,8 @@ def write_figures(result: Result, folder: Path, every: int) -> list[Path]:
     Raises:
         ValueError: if matplotlib is not installed.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ValueError("figures need matplotlib: pip install variant-harness[report], or figures=false") from error
-    matplotlib.use("Agg")
-    # The same figure twice is the same file twice.
-    style: Any = {"svg.hashsalt": "harness", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
-    out = []
-    with matplotlib.rc_context(style):
-        for name, figure in (("heatmap", _heatmap(result)), ("histograms", _histograms(result, every))):
-            for kind in FORMATS:
-                content = io.BytesIO()
-                figure.savefig(content, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else {})
-                out.append(folder / f"{name}.{kind}")
-                write_bytes(out[-1], content.getvalue())
-    return out
+    drawn = {"heatmap": lambda: _heatmap(result), "histograms": lambda: _histograms(result, every)}
+    return save_figures(folder, drawn, ", or figures=false")
 
 
 def _figure(width: float, height: float) -> Figure:

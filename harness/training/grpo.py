@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -68,7 +68,7 @@ class Optimised:
 
     def measured(self) -> dict[str, float]:
         """The numbers, for a patch's provenance."""
-        return {key: value for key, value in asdict(self).items() if key != "tensors"}
+        return {key: value for key, value in vars(self).items() if key != "tensors"}
 
 
 def optimise(

@@ -49,9 +49,7 @@ def started(base: Base, config: LoraParVariant) -> Iterator[Any]:
         use_dora=config.dora,
         init_lora_weights=init,
     )
-    weights = (
-        [base.model.get_parameter(f"{name}.weight") for name in names] if config.init[:5] in ("pissa", "olora") else []
-    )
+    weights = [base.model.get_parameter(f"{name}.weight") for name in names] if _cuts(config) else []
     own = [(weight, weight.data, weight.data.clone()) for weight in weights]
     try:
         with injected(base, settings, config.seed) as adapted:
@@ -68,7 +66,12 @@ def started(base: Base, config: LoraParVariant) -> Iterator[Any]:
 
 def is_centred(config: LoraParVariant) -> bool:
     """Whether the adapter counts from its own start."""
-    return config.centred or config.init[:5] in ("pissa", "olora")
+    return config.centred or _cuts(config)
+
+
+def _cuts(config: LoraParVariant) -> bool:
+    """Whether PEFT takes the start out of the base's weights."""
+    return config.init[:5] in ("pissa", "olora")
 
 
 def keep_adapter(adapted: Any, folder: Path) -> None:
