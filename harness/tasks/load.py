@@ -13,6 +13,7 @@ from lm_eval.tasks._index import Kind
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from harness import data
+from harness.circuits.tasks import rows as circuits
 from harness.config.schema import TaskConfig
 from harness.data import DataSource
 from harness.lab import datasets as lab
@@ -23,6 +24,7 @@ from harness.tasks.sourced import CodeTask, MathTask, SourcedTask
 
 OWN = Path(__file__).parent / "yaml"
 data.BUILTIN[lab.PATH] = lab.rows
+data.BUILTIN[circuits.PATH] = circuits.rows
 
 
 @dataclass(frozen=True)
