@@ -1,10 +1,14 @@
-"""What follows the cells of a run: differences on the disk, levels of answers, a paper's numbers."""
+"""What stands beside the cells of a run: differences on the disk, circuits, levels of answers, a paper's numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from harness.circuits.study import StudyConfig, check, study_task
+from harness.config.compose import names_of
 from harness.config.schema import RunConfig
 from harness.config.typed import typed
 from harness.evaluation.bench import Bench
@@ -70,3 +74,58 @@ def delta_of(run: RunConfig, model: str, progress: bool = True) -> str:
     result = measure(config, progress)
     paths = write(result, config)
     return f"{len(result.rows)} tensors of {result.base} and {result.other} compared, written: {paths[0]}"
+
+
+def circuits_config(run: RunConfig, model: str) -> StudyConfig:
+    """Which circuits a run looks for in one of its models.
+
+    Raises:
+        ValueError: for unknown settings.
+    """
+    given = dict(run.circuits or {})
+    if wrong := {"model", "out", "device"} & set(given):
+        raise ValueError(
+            f"circuits: {', '.join(sorted(wrong))} follows from the run; take model=..., results.dir=... or runtime.*"
+        )
+    config = typed(StudyConfig, given, "circuits")
+    # Not the run's dtype: effects are small, and drown in bfloat16.
+    config.model, config.device = model, run.runtime.device
+    name = model_ref(model, run)[0].name
+    config.out = str(Path(run.results.dir) / "circuits" / file_name(f"{name}@{run.tag}" if run.tag else name))
+    check(config)
+    return config
+
+
+@dataclass(frozen=True)
+class Extra:
+    """Something that a run measures beside its cells.
+
+    Attributes:
+        kind: ``delta`` or ``circuits``.
+        name: what tells it from others of its kind.
+        about: what it is, in a line.
+        measure: does it and says what was done; a ValueError or OSError says why it could not be.
+    """
+
+    kind: str
+    name: str
+    about: str
+    measure: Callable[[], str]
+
+
+def extras_of(run: RunConfig) -> list[Extra]:
+    """All that a run measures beside its cells, its settings checked.
+
+    Raises:
+        ValueError: for settings that are wrong.
+    """
+    out = []
+    for model in names_of(run.model) if run.delta is not None else []:
+        delta_config(run, model)
+        out.append(Extra("delta", model, f"delta: {model} and its donor", partial(delta_of, run, model, False)))
+    for model in names_of(run.model) if run.circuits is not None else []:
+        config = circuits_config(run, model)
+        for task in config.tasks:
+            about = f"circuits: {task} in {model}"
+            out.append(Extra("circuits", f"{model}-{task}", about, partial(study_task, config, task)))
+    return out

@@ -27,8 +27,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
         lease = lease_for(run.runtime.device, run.runtime.gpus_per_worker or 1)
     else:
         lease = None
-    from harness.after import after_cells, delta_config, delta_of
-    from harness.config.compose import deltas_of
+    from harness.after import after_cells, extras_of
     from harness.evaluation.bench import Bench, share_threads
     from harness.evaluation.grid import plan_grid
     from harness.evaluation.logs import log_to
@@ -37,7 +36,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     from harness.evaluation.store import Store
 
     grid = plan_grid(run)
-    deltas = [delta_config(run, model) for model in deltas_of(run)]
+    extras = extras_of(run)
     share_threads(run.runtime)
     folder = Path(run.results.dir)
     name = new_session()
@@ -45,17 +44,18 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     plan = schedule(grid.cells, run.limit, 1, timings_of(Store(folder)))
     bench = Bench(grid, command, Session(name, plan, log))
     if run.dry_run:
-        plans = [bench.plan(c) for c in grid.cells] + [f"delta: {c.base} and its donor" for c in deltas]
+        plans = [bench.plan(c) for c in grid.cells] + [extra.about for extra in extras]
         print("\n\n".join(dict.fromkeys(plans)))
         return 0
     failed = reused = 0
     try:
-        for config in deltas:
+        for extra in extras:
+            print(f"{extra.about} ...", end=" ", flush=True)
             try:
-                print(f"delta: {delta_of(run, config.base)}")
+                print(extra.measure())
             except (ValueError, OSError) as error:
                 failed += 1
-                print(f"delta of {config.base} failed: {error}")
+                print(f"failed: {error}")
         for number, planned in enumerate(grid.cells, 1):
             print(f"[{number}/{len(grid.cells)}] {planned.name} ...", end=" ", flush=True)
             try:

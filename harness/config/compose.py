@@ -55,7 +55,7 @@ def _hydra() -> Iterator[None]:
 
 def open_keys(overrides: Sequence[str]) -> list[str]:
     """Overrides as Hydra wants them: below some sections any key may be added."""
-    free = ("variant.", "task.", "gates.", "delta", "levels.judge_args")
+    free = ("variant.", "task.", "gates.", "delta", "circuits", "levels.judge_args")
     return [f"++{o}" if o.startswith(free) else o for o in overrides]
 
 
@@ -138,11 +138,6 @@ def typed_run(config: DictConfig, overrides: Sequence[str]) -> RunConfig:
         raise ValueError(f"delta={run.delta!r}: expected settings, as delta={{}} or delta.other=NAME; null for none")
     run.published = [typed(Published, block, f"published[{i}]") for i, block in enumerate(run.published)]
     return run
-
-
-def deltas_of(run: RunConfig) -> list[str]:
-    """The models whose differences from their donor a run wants."""
-    return names_of(run.model) if run.delta is not None else []
 
 
 def _same_model(one: str, other: str) -> bool:

@@ -10,7 +10,7 @@ from omegaconf import MISSING, OmegaConf
 
 from harness.config.schema import RunConfig
 
-SECTIONS = ("data", "levels", "results", "runtime", "sandbox")
+SECTIONS = ("circuits", "data", "levels", "results", "runtime", "sandbox")
 _ABSENT = "<absent>"
 
 

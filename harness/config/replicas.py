@@ -10,7 +10,7 @@ from typing import Any
 from harness.config.specs import VariantSpec, inner_of
 
 MARK = "~"
-_TRAINED = {"lora_par", "svf", "lora", "ia3", "classifier", "few_shot", "freeze"}
+_TRAINED = {"lora_par", "svf", "lora", "ia3", "classifier", "few_shot", "freeze", "circuit"}
 
 
 def replicas(spec: VariantSpec, seeds: Sequence[int] | None) -> list[VariantSpec]:

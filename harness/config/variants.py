@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from harness.config.circuits import CircuitConfig
 from harness.config.par import LoraParVariant
 from harness.config.training import SFTConfig, TextsConfig
 from harness.config.tuning import (
@@ -139,6 +140,28 @@ class ComposedVariant:
     steps: list[Any] = field(default_factory=list)
 
 
+@dataclass
+class CircuitVariant:
+    """The heads of a circuit, all others ablated (Andersen et al. 2025; Wang et al. 2023).
+
+    Attributes:
+        path: folder that ``python -m harness.circuits.discover`` wrote; null finds the circuit first.
+        heads: heads in place of a circuit, such as ``"9.6 9.9 10.0"``; ``fill`` has to be ``zero``.
+        task: circuit task that it is found on.
+        fill: what the other heads put out: ``mean`` (over the corrupt prompts, at all positions) or ``zero``.
+        any_model: use a circuit, and its means, that was found in a model with other weights.
+        find: how it is found.
+    """
+
+    method: str = "circuit"
+    path: str | None = None
+    heads: str | None = None
+    task: str = "ioi"
+    fill: str = "mean"
+    any_model: bool = False
+    find: CircuitConfig = field(default_factory=CircuitConfig)
+
+
 DESTROY_MODES = ("zero", "reinit", "remove")
 VARIANTS: dict[str, type] = {
     "base": BaseVariant,
@@ -156,4 +179,5 @@ VARIANTS: dict[str, type] = {
     "classifier": ClassifierVariant,
     "few_shot": FewShotVariant,
     "lora_par": LoraParVariant,
+    "circuit": CircuitVariant,
 }

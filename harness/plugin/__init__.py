@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.offline import settle_offline
-from harness.plugin.case import CellCase, DeltaCase
+from harness.plugin.case import CellCase, ExtraCase
 from harness.plugin.reporting import (
     pytest_report_header,
     pytest_report_teststatus,
@@ -26,6 +26,7 @@ from harness.plugin.reporting import (
 )
 from harness.plugin.session import (
     CASES,
+    EXTRAS,
     GRID,
     LEFT_OUT,
     case_id,
@@ -33,6 +34,7 @@ from harness.plugin.session import (
     is_our_fixture,
     planned_cell,
     the_bench,
+    the_extras,
     the_grid,
 )
 from harness.plugin.xdist import (
@@ -111,18 +113,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Makes a case of every cell of the function's tasks, and of every model whose differences are wanted."""
-    ours = [name for name in ("cell", "delta") if name in metafunc.fixturenames and _is_ours(metafunc, name)]
+    """Makes a case of every cell of the function's tasks, and of what is measured beside them."""
+    ours = [name for name in ("cell", *EXTRAS) if name in metafunc.fixturenames and _is_ours(metafunc, name)]
     if not ours:
         return
     try:
         grid = the_grid(metafunc.config, overrides(metafunc.config))
     except ValueError as error:
         raise pytest.UsageError(str(error)) from error
-    if "delta" in ours:
-        from harness.config.compose import deltas_of
-
-        metafunc.parametrize("delta", deltas_of(grid.run), indirect=True)
+    for kind in set(ours) & set(EXTRAS):
+        found = [extra for extra in the_extras(metafunc.config) if extra.kind == kind]
+        metafunc.parametrize(kind, found, ids=[extra.name for extra in found], indirect=True)
     if "cell" not in ours:
         return
     marker = metafunc.definition.get_closest_marker("task")
@@ -147,7 +148,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     grid = the_grid(config, overrides(config))
     planned = {item: planned_cell(item) for item in items}
     named = {c.name for item, c in planned.items() if c is not None and _marked(item)}
-    rest = [i for i in items if not is_case(i) and (grid.run.delta is not None or not is_case(i, "delta"))]
+    unwanted = [kind for kind in EXTRAS if getattr(grid.run, kind) is None]
+    rest = [i for i in items if not is_case(i) and not any(is_case(i, kind) for kind in unwanted)]
     cases = [i for i in items if (c := planned[i]) is not None and (_marked(i) or c.name not in named)]
     asked = {planned[i].name for i in cases}  # type: ignore[union-attr]
     cells = [c for c in grid.cells if c.name in asked]
@@ -179,6 +181,12 @@ def cell(request: pytest.FixtureRequest) -> CellCase:
 
 
 @pytest.fixture
-def delta(request: pytest.FixtureRequest) -> DeltaCase:
+def delta(request: pytest.FixtureRequest) -> ExtraCase:
     """The differences between a model and its donor."""
-    return DeltaCase(request.param, the_grid(request.config).run, request)
+    return ExtraCase(request.param, the_grid(request.config).run, request)
+
+
+@pytest.fixture
+def circuits(request: pytest.FixtureRequest) -> ExtraCase:
+    """Circuits of a task in a model."""
+    return ExtraCase(request.param, the_grid(request.config).run, request)

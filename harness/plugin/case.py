@@ -1,4 +1,4 @@
-"""What a suite function gets: one cell, or the differences of one model, ready to be run."""
+"""What a suite function gets: one cell, or something that is measured beside them, ready to be run."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from harness.plugin.session import CELL, LINE, PLAN
 
 if TYPE_CHECKING:
+    from harness.after import Extra
     from harness.config.schema import RunConfig
     from harness.evaluation.bench import Bench
     from harness.evaluation.grid import PlannedCell
@@ -54,22 +55,20 @@ class CellCase:
         self._node.user_properties.append((key, value))
 
 
-class DeltaCase:
-    """The differences between a model and its donor, tensor by tensor."""
+class ExtraCase:
+    """What a run measures beside its cells: the differences of a model, or its circuits for a task."""
 
-    def __init__(self, model: str, run: RunConfig, request: pytest.FixtureRequest) -> None:
-        self._model, self._run, self._node = model, run, request.node
+    def __init__(self, extra: Extra, run: RunConfig, request: pytest.FixtureRequest) -> None:
+        self._extra, self._run, self._node = extra, run, request.node
 
     def run(self) -> None:
-        """Writes the page, the JSON and the figures; fails if the two models cannot be compared."""
-        from harness.after import delta_of
-
+        """Measures and writes the pages; fails with the reason if that cannot be."""
         if self._run.dry_run:
-            self._node.user_properties.append((PLAN, f"delta: {self._model} and its donor"))
+            self._node.user_properties.append((PLAN, self._extra.about))
             return
         problem = ""
         try:
-            self._node.user_properties.append((LINE, delta_of(self._run, self._model, progress=False)))
+            self._node.user_properties.append((LINE, self._extra.measure()))
         except (ValueError, OSError) as error:
             problem = str(error)
         if problem:

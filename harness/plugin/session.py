@@ -14,6 +14,7 @@ import pytest
 from harness.workers import lease_for
 
 if TYPE_CHECKING:
+    from harness.after import Extra
     from harness.evaluation.bench import Bench
     from harness.evaluation.grid import Grid, PlannedCell
 
@@ -22,12 +23,14 @@ BENCH: pytest.StashKey[Any] = pytest.StashKey()
 CASES: pytest.StashKey[Any] = pytest.StashKey()
 LEASE: pytest.StashKey[Any] = pytest.StashKey()
 LOG: pytest.StashKey[Path] = pytest.StashKey()
+BESIDE: pytest.StashKey[list[Any]] = pytest.StashKey()
 LEFT_OUT: pytest.StashKey[list[str]] = pytest.StashKey()
 # Names of the properties that travel from a worker to the controller.
 LINE = "harness_line"
 PLAN = "harness_plan"
 HELP = "harness_help"
 CELL = "harness_cell"
+EXTRAS = ("delta", "circuits")  # fixtures, and keys of a run, of what is measured beside its cells
 
 
 def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
@@ -46,15 +49,18 @@ def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
         from harness.evaluation.grid import plan_grid
 
         grid = plan_grid(run)
-        if run.delta is not None:
-            from harness.after import delta_config
-            from harness.config.compose import deltas_of
+        if any(getattr(run, kind) is not None for kind in EXTRAS):
+            from harness.after import extras_of
 
-            for model in deltas_of(run):
-                delta_config(run, model)  # what is wrong with it is said before anything runs
+            config.stash[BESIDE] = extras_of(run)  # what is wrong with them is said before anything runs
         config.stash[GRID] = grid
         _start_log(config)
     return config.stash[GRID]
+
+
+def the_extras(config: pytest.Config) -> list[Extra]:
+    """What the session measures beside its cells; known once the grid is."""
+    return config.stash.get(BESIDE, [])
 
 
 def the_bench(config: pytest.Config) -> Bench:

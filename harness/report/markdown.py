@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from harness.evaluation.statistics import Estimate
 from harness.report.adaptation import LEAKY, adaptation
+from harness.report.circuits import circuits
 from harness.report.lines import line
 from harness.report.stages import stages
 from harness.report.table import Entry, Row, Table
@@ -52,6 +53,7 @@ def render(table: Table) -> str:
         parts += [f"## {model}", "", *_scores(table, model), ""]
     parts += adaptation(table)
     parts += stages(table)
+    parts += circuits(table)
     parts += ["## Every number", "", _COLUMNS, "", *_details(table), "", *_groups(table), *_footer(table)]
     return "\n".join(parts) + "\n"
 

@@ -8,7 +8,19 @@ from harness.config.specs import VariantSpec
 from harness.config.variants import BaseVariant
 from harness.models import Base
 from harness.patch import Patch
-from harness.variants import adapter, adaptive, checkpoint, composed, destroy, experts, freeze, lora_par, merge, tuned
+from harness.variants import (
+    adapter,
+    adaptive,
+    checkpoint,
+    circuit,
+    composed,
+    destroy,
+    experts,
+    freeze,
+    lora_par,
+    merge,
+    tuned,
+)
 from harness.variants.context import Context, Donor, NotMadeError, provenance
 from harness.variants.plan import plan_text
 
@@ -31,6 +43,7 @@ METHODS: dict[str, Callable[..., Patch]] = {
     "transfer": experts.build,
     "few_shot": adaptive.build_few_shot,
     "lora_par": lora_par.build,
+    "circuit": circuit.build,
     **dict.fromkeys(
         ("prompt", "classifier"),
         lambda base, config, context: adaptive.build_asking(base, config, context, build),
