@@ -8,7 +8,7 @@ SOURCES := pyproject.toml constraints.txt
 # Every session starts several processes: without compiled modules each of them compiles its own, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo stethoscope transformer2 lora_par test slow lint lab clean
+.PHONY: demo stethoscope transformer2 lora_par circuits test slow lint lab clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/pytest suites -n $(JOBS) --model lab-base \
@@ -33,6 +33,13 @@ transformer2: $(VENV)/.train
 lora_par: $(VENV)/.train
 	$(VENV)/bin/python -m harness experiment=lora_par_table4 model=lab variants=[base,par_lora,lora_par]
 	@echo "The pages: results/lora_par_table4/{table,experiment}.md"
+
+circuits: $(VENV)/.train
+	$(VENV)/bin/python -m harness experiment=app_table2 model=lab
+	$(VENV)/bin/python -m harness.lab.planted results/planted
+	$(VENV)/bin/python -m harness.circuits.study model=results/planted tasks=[induction] \
+	  references.induction=results/planted/reference.json threshold.rule=absolute threshold.least=0.02 out=results/planted/circuits
+	@echo "The pages: results/app_table2/circuits/lab/circuits.md and results/planted/circuits/circuits.md"
 
 slow: $(VENV)/.test
 	$(VENV)/bin/pytest tests -n $(JOBS) -m slow
