@@ -66,3 +66,9 @@ def test_imports_go_down(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_stay_readable_in_one_sitting(path):
     assert len(path.read_text().splitlines()) <= 280
+
+
+def test_no_two_test_files_have_one_name():
+    # Rooms of tests are folders without __init__.py: pytest imports each file by its bare name.
+    names = [p.name for p in Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names)), sorted(n for n in set(names) if names.count(n) > 1)
