@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from harness.config.schema import GateConfig
 from harness.evaluation.cells import CellResult
 from harness.evaluation.pairing import pair
-from harness.evaluation.statistics import Comparison
 from harness.evaluation.store import Store
+from harness.statistics import Comparison
 
 
 @dataclass(frozen=True)

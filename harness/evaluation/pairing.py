@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.evaluation.cells import CellResult, Outcome
-from harness.evaluation.statistics import Comparison, Estimate, compare, mean_interval
+from harness.statistics import Comparison, Estimate, compare, mean_interval
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from scipy import optimize, stats
 
 from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.pairing import Pairing, clusters_of, differing_keys, pair, scored
-from harness.evaluation.statistics import (
+from harness.statistics import (
     ALPHA,
     MIN_CLUSTERS,
     POWER,

@@ -8,12 +8,12 @@ from typing import Any
 
 from harness.config.compose import compose_model
 from harness.config.experiments import Published, PublishedRow
-from harness.evaluation.statistics import ALPHA
 from harness.report.levels import LevelRow, LevelTable, level_text, tokens_text
 from harness.report.lines import line
 from harness.report.markdown import MARKS, interval, named, p_value, percent, points
 from harness.report.published import Claimed, claims, kept
 from harness.report.table import Row, Table
+from harness.statistics import ALPHA
 
 _LEGEND = (
     "Published: scores as printed, in percent, with the 95% interval (Wilson) that their number of documents gives, "

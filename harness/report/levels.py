@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 from harness.evaluation.cells import CellName, CellResult
 from harness.evaluation.judged import JudgedTask, JudgedVariant, judged_tasks, key_of, known_by
-from harness.evaluation.statistics import Comparison, Estimate, compare, holm, mean_interval
 from harness.evaluation.store import Store
 from harness.report.lines import line
 from harness.report.markdown import interval, p_value, percent
 from harness.report.table import Table
+from harness.statistics import Comparison, Estimate, compare, holm, mean_interval
 from harness.stethoscope.levels import LEVELS, agreement, confusion
 
 _LEGEND = (

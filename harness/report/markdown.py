@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from harness.evaluation.statistics import Estimate
 from harness.report.adaptation import LEAKY, adaptation
 from harness.report.circuits import circuits
 from harness.report.lines import line
 from harness.report.stages import stages
 from harness.report.table import Entry, Row, Table
+from harness.statistics import Estimate
 
 _COLUMNS = (
     "Gained and lost: documents that got better and worse. Resolvable: the smallest difference that these data would "

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import stats
 
 from harness.config.experiments import Published, PublishedRow
-from harness.evaluation.statistics import Estimate, holm, mean_interval
 from harness.files import write_text
+from harness.statistics import Estimate, holm, mean_interval
 
 FILE = "published.json"
 

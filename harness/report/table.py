@@ -12,8 +12,8 @@ from harness.config.replicas import MARK, of_all_seeds
 from harness.evaluation.cells import CellName, CellResult, Outcome
 from harness.evaluation.pairing import Pairing, estimate
 from harness.evaluation.seeds import Stored, estimate_seeds, pair_seeds
-from harness.evaluation.statistics import ALPHA, Estimate, holm
 from harness.evaluation.store import Failure, Store
+from harness.statistics import ALPHA, Estimate, holm
 
 Verdict = Literal["baseline", "gain", "regression", "unresolved", "none"]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from harness.evaluation.seeds import METHOD, compare_seeds, crossed
-from harness.evaluation.statistics import cluster_standard_error, compare
+from harness.statistics import cluster_standard_error, compare
 
 
 def test_the_components_by_hand():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.evaluation.statistics import cluster_standard_error, compare, holm, mean_interval
+from harness.statistics import cluster_standard_error, compare, holm, mean_interval
 
 BITS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60)
 
