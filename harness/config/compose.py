@@ -148,9 +148,17 @@ def _same_model(one: str, other: str) -> bool:
 def compose_model(name: str) -> tuple[str, ModelConfig]:
     """A model by name, folder or hub id: its short name and its config.
 
+    A name or hub id may end in ``@REVISION``: a branch, tag or commit of the hub, as trainings publish checkpoints.
+
     Raises:
         ValueError: if it is none of the three.
     """
+    if "@" in name and not Path(name).exists():
+        whole, _, revision = name.partition("@")
+        if not revision or Path(whole).is_dir():
+            raise ValueError(f"model {name!r}: expected NAME@REVISION, with a name or hub id (owner/name) and not a folder")
+        short, config = compose_model(whole)
+        return f"{short}@{revision}", replace(config, revision=revision)
     if name in known("models"):
         files = [folder / "models" / f"{name}.yaml" for folder in conf_folders()]
         stamps = tuple((str(f), f.stat().st_mtime_ns) for f in files if f.is_file())
