@@ -126,6 +126,6 @@ def extras_of(run: RunConfig) -> list[Extra]:
     for model in names_of(run.model) if run.circuits is not None else []:
         config = circuits_config(run, model)
         for task in config.tasks:
-            about = f"circuits: {task} in {model}"
+            about = f"circuits: {task} in {model} by {len(config.methods)} methods"
             out.append(Extra("circuits", f"{model}-{task}", about, partial(study_task, config, task)))
     return out

@@ -214,12 +214,18 @@ def computing_settings(config: PretrainedConfig) -> dict[str, Any]:
     return {k: v for k, v in config.to_dict().items() if k not in _INCIDENTAL}
 
 
-def fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 of what the model computes with: weights, config and generation settings, not its path."""
+def fingerprint(model: PreTrainedModel, dtype: torch.dtype | None = None) -> str:
+    """SHA-256 of what the model computes with: weights, config and generation settings, not its path.
+
+    Args:
+        model: the model.
+        dtype: what the model would be in this dtype; None takes it as it is. Weights that are stored in a narrow dtype
+            are the same in a wider one.
+    """
     digest = hashlib.sha256()
     generation = model.generation_config.to_diff_dict() if model.generation_config else {}
     generation.pop("transformers_version", None)
     settings = [computing_settings(model.config), generation]
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    hash_tensors(model.named_parameters(), digest)
+    hash_tensors(((n, p if dtype is None else p.detach().to(dtype)) for n, p in model.named_parameters()), digest)
     return digest.hexdigest()

@@ -48,5 +48,6 @@ def areas(
     values = ablated.values([frozenset(), *(frozenset(order[:n]) for n in sizes)], [metric])[metric]
     share = Share(ablated.full(metric), values[0])
     f = torch.tensor([share.of(v) for v in values[1:]], dtype=torch.float64)
-    x = torch.tensor(fractions, dtype=torch.float64)
+    # Shares that there are: of 16 heads no circuit has 1%.
+    x = torch.tensor(sizes, dtype=torch.float64) / len(order)
     return float(torch.trapezoid(f, x)), float(torch.trapezoid((1 - f).abs(), x))

@@ -17,6 +17,7 @@ from harness.circuits.figure import write_figures
 from harness.circuits.finding import Finder, Finding, find_reference
 from harness.circuits.loading import load
 from harness.circuits.nodes import heads_text
+from harness.circuits.settings import check_settings
 from harness.circuits.tables import finding_lines
 from harness.config.circuits import CircuitConfig, circuit_settings
 from harness.config.typed import typed_overrides
@@ -27,7 +28,8 @@ class DiscoverConfig(CircuitConfig):
     """One circuit.
 
     Attributes:
-        task: ``ioi``, ``greater_than``, ``pronouns``, ``induction``, ``docstring``; any name for prompts from a file.
+        task: ``ioi`` (if nothing is given), ``greater_than``, ``pronouns``, ``induction``, ``docstring``; for prompts
+            from a file any name, by default the file's.
         model: name, folder or hub id.
         reference: a circuit to compare with: a name of the library, or a file; null for none.
         out: folder; the circuit lies in ``out/MODEL/TASK/METHOD``.
@@ -36,7 +38,7 @@ class DiscoverConfig(CircuitConfig):
         figure: draw the circuit.
     """
 
-    task: str = "ioi"
+    task: str | None = None
     model: str = "lab-base"
     reference: str | None = None
     out: str = "results/circuits"
@@ -54,11 +56,14 @@ def discover(config: DiscoverConfig) -> tuple[Finding, list[Path]]:
     Raises:
         ValueError: for settings, a task or a model that do not fit.
     """
+    check_settings(config)
+    file = config.prompts.file
+    task = config.task or (Path(file).name.split(".")[0] if file is not None else "ioi")
     base = load(config.model, config.device, config.dtype)
     shape = base.anatomy.n_layers, base.anatomy.n_heads
-    reference = find_reference(config.reference, config.task, shape)
-    folder = Path(config.out) / base.name / config.task / config.method
-    finder = Finder(base, config.task, circuit_settings(config), folder, reference)
+    reference = find_reference(config.reference, task, shape)
+    folder = Path(config.out) / base.name / task / config.method
+    finder = Finder(base, task, circuit_settings(config), folder, reference)
     finding = finder.find(config.method)
     paths = finder.file(finding).save(folder)
     if config.figure:

@@ -59,7 +59,8 @@ class EdgeFile:
         if not self.path.is_file() or not self.path.stat().st_size:
             write_text(self.path, head + "\n")
             return
-        lines = self.path.read_text(encoding="utf-8").splitlines()
+        text = self.path.read_text(encoding="utf-8")
+        lines = text.splitlines()
         if lines[0] != head:
             raise ValueError(
                 f"{self.path} holds effects of another model, other prompts or another metric; "
@@ -77,7 +78,7 @@ class EdgeFile:
                 whole, group = number, []
             else:
                 group.append(entry)
-        if whole < len(lines):
+        if whole < len(lines) or not text.endswith("\n"):
             write_text(self.path, "\n".join(lines[:whole]) + "\n")
         logger.info("%s: %d effects read", self.path, len(self._known))
 

@@ -89,7 +89,13 @@ def draw_circuit(
     if edges:
         lines = [Line2D([], [], color=c, linewidth=2) for c in (_HARM, _HELP)]
         lines += [Line2D([], [], color="0.4", linestyle=style) for style in _STYLES.values()]
-        names = [f"corrupting it harms (widest: {largest:.2f})", "corrupting it helps", "query", "key", "value"]
+        names = [
+            f"corrupting it harms (widest: {largest:.2f})",
+            "corrupting it helps",
+            "query (or logits)",
+            "key",
+            "value",
+        ]
         figure.legend(lines, names, loc="outside lower center", ncols=3, frameon=False, fontsize=7)
     return figure
 
@@ -126,7 +132,8 @@ def draw_curves(
             [100 * sparsity], [100 * value], marker="*sDP^"[number % 5], s=70, color="0.15", zorder=4,
             label=f"{names.get(method, method)} (other prompts)",
         )  # fmt: skip
-    axes.set_title("lines: on the prompts of the choice; marks: verified on others", fontsize=8)
+    title = "lines: on the prompts of the choice; dots: cliff points, the candidates"
+    axes.set_title(f"{title}; other marks: verified on other prompts" if single else title, fontsize=8)
     _frame(axes)
     return figure
 

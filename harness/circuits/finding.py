@@ -160,7 +160,8 @@ def prompt_sets(base: Base, task: str, config: PromptsConfig) -> TaskSets:
     longest = getattr(base.model.config, "max_position_embeddings", None)
     sizes = {"find": config.find, "verify": config.verify, "means": config.means}
     if config.file is not None:
-        return file_sets(Path(config.file), base.tokenizer, **sizes, seed=config.seed, max_length=longest)
+        given = file_sets(Path(config.file), base.tokenizer, **sizes, seed=config.seed, max_length=longest)
+        return replace(given, task=task)
     if task not in TASKS:
         raise ValueError(f"unknown circuit task {task!r}; known: {', '.join(TASKS)}, or give prompts.file=FILE")
     words = config.words

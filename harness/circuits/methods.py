@@ -11,22 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.circuits.ablation import ABLATIONS, Ablated, Means, corrupt_means
+from harness.circuits.ablation import Ablated, Means, corrupt_means
 from harness.circuits.activation import activation_effects
 from harness.circuits.attribution import attribution_effects
 from harness.circuits.cost import Cost
 from harness.circuits.edges import EdgeFile, Edges, Effect
 from harness.circuits.effects import Effects
-from harness.circuits.metrics import METRICS as METRIC_NAMES
 from harness.circuits.nodes import Head, everywhere, heads_text
 from harness.circuits.scores import SCORES, Scores, activations, best, keep, ranked
 from harness.circuits.search import Found, Search, Threshold
+from harness.circuits.settings import check_settings, check_slope
 from harness.circuits.sparsity import Candidate, choose, cliffs, performances, sweep, unions
 from harness.circuits.stack import Stack
 from harness.circuits.tasks import METRICS, TaskSets
-from harness.config.circuits import CIRCUIT_METHODS, CircuitConfig
-
-_WITHOUT_SLOPE = ("accuracy", "top1", "kl")
+from harness.config.circuits import CircuitConfig
 
 
 @dataclass(frozen=True)
@@ -72,14 +70,7 @@ class Methods:
         self._fingerprint, self._folder = fingerprint, folder
         self._threshold = Threshold(**asdict(config.threshold))
         self._done: dict[str, Discovered] = {}
-        if len(config.grid) != 3 or config.grid[2] < 1 or not 0 <= config.grid[0] <= config.grid[1] <= 100:
-            raise ValueError(f"grid {config.grid}: expected first, last and step in percent, such as [0,99,1]")
-        for name, least in (("nulls", 0), ("subsets", 0), ("batch_tokens", 1), ("steps", 1)):
-            if getattr(config, name) < least:
-                raise ValueError(f"{name} {getattr(config, name)}: at least {least}")
-        for name in ("performance", "largest"):
-            if not 0 < getattr(config, name) <= 1:
-                raise ValueError(f"{name} {getattr(config, name):g}: expected a share above 0 and up to 1")
+        check_settings(config)
 
     @property
     def heads(self) -> int:
@@ -105,15 +96,8 @@ class Methods:
         Raises:
             ValueError: for an unknown method, metric or ablation.
         """
-        for kind, name, known in (
-            ("circuit method", method or self.config.method, CIRCUIT_METHODS),
-            ("metric", self.metric, METRIC_NAMES),
-            ("ablation", self.config.ablation, ABLATIONS),
-        ):
-            if name not in known:
-                raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
-        if (method or self.config.method) in ("attribution", "attribution_ig") and self.metric in _WITHOUT_SLOPE:
-            raise ValueError(f"attribution: metric {self.metric} has no slope at the clean prompts; take logit_diff")
+        check_settings(self.config, [method or self.config.method])
+        check_slope(method or self.config.method, self.metric)
 
     def run(self, method: str) -> Discovered:
         """Finds a circuit.
@@ -199,15 +183,14 @@ class Methods:
         curve = sweep(ablated, scores, self.metric, grid)
         points = cliffs(curve)
         circuits = {name: keep(scores, p) for name, p in points.items()}
-        chosen, candidates = self._choose(ablated, circuits)
+        chosen, choice = self._choose(ablated, circuits)
         cost = cost.plus(ablated.cost)
         cost.seconds = time.perf_counter() - begin
         details = {
             "scores": {str(head): value for head, value in sorted(scores.items())},
             "curve": curve.record(),
             "cliffs": points,
-            "candidates": candidates,
-            "chosen": chosen.name,
+            **choice,
             **(extra or {}),
         }
         return Discovered(method, chosen.heads, tuple(ranked(scores)), cost, {}, details)
@@ -220,25 +203,22 @@ class Methods:
             {name: best(p.order, sparsity) for name, sparsity in p.details["cliffs"].items()} for p in parts
         )
         ablated = self.ablated()
-        chosen, candidates = self._choose(ablated, unions(first, second))
+        chosen, choice = self._choose(ablated, unions(first, second))
         cost = parts[0].cost.plus(parts[1].cost).plus(ablated.cost)
         cost.seconds += time.perf_counter() - begin
         # A head is as important as the better of its two ranks says.
         ranks = {h: min(p.order.index(h) for p in parts) for h in parts[0].order}
         order = tuple(sorted(ranks, key=lambda h: (ranks[h], h)))
-        details = {"candidates": candidates, "chosen": chosen.name}
-        return Discovered("hybrid", chosen.heads, order, cost, {}, details)
+        return Discovered("hybrid", chosen.heads, order, cost, {}, choice)
 
-    def _choose(
-        self, ablated: Ablated, circuits: Mapping[str, frozenset[Head]]
-    ) -> tuple[Candidate, list[dict[str, Any]]]:
+    def _choose(self, ablated: Ablated, circuits: Mapping[str, frozenset[Head]]) -> tuple[Candidate, dict[str, Any]]:
         values = performances(ablated, list(circuits.values()), self.metric)
         candidates = [
             Candidate(name, heads, value) for (name, heads), value in zip(circuits.items(), values, strict=True)
         ]
-        chosen = choose(candidates, self.config.performance, round(self.config.largest * self.heads))
+        chosen, met = choose(candidates, self.config.performance, round(self.config.largest * self.heads))
         record = [{"name": c.name, "size": len(c.heads), "performance": c.performance} for c in candidates]
-        return chosen, record
+        return chosen, {"candidates": record, "chosen": chosen.name, "as_asked": met}
 
     def _order(self, sizes: Mapping[Head, float]) -> tuple[Head, ...]:
         """All heads by size; those without one come last."""

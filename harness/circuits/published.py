@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,23 @@ from tabulate import tabulate
 from harness.circuits.artifact import JSON
 from harness.circuits.cost import Cost
 from harness.circuits.tables import LABELS, percent
+from harness.config.circuits import CircuitConfig
 from harness.config.published_circuits import PublishedCircuits
 
+# Fingerprint of a model, and settings.
+Made = tuple[str | None, dict[str, Any]]
 
-def published_lines(block: PublishedCircuits, folder: Path, fingerprint: str | None) -> list[str]:
+
+def published_lines(
+    block: PublishedCircuits, folder: Path, fingerprint: str | None, settings: CircuitConfig
+) -> list[str]:
     """A block of published numbers as a Markdown table, each beside ours where we have it.
 
     Args:
         block: the numbers.
         folder: where circuits lie, as ``TASK/METHOD/circuit.json``.
         fingerprint: of the block's model; None where another one was measured.
+        settings: of this run; circuits of others are not told.
     """
     heads = [
         "task",
@@ -33,6 +41,7 @@ def published_lines(block: PublishedCircuits, folder: Path, fingerprint: str | N
         "times fewer FLOPs",
         "measured here",
     ]
+    made = fingerprint, json.loads(json.dumps(asdict(settings)))
     rows = []
     for row in block.rows:
         rows.append(
@@ -45,7 +54,7 @@ def published_lines(block: PublishedCircuits, folder: Path, fingerprint: str | N
                 "" if row.tpr is None else percent(row.tpr),
                 "" if row.precision is None else percent(row.precision),
                 "" if row.ratio is None else f"{row.ratio:.2f}",
-                _measured(folder / row.task, row.method, fingerprint) if fingerprint is not None else "",
+                _measured(folder / row.task, row.method, made) if fingerprint is not None else "",
             ]
         )
     filled = [i for i in range(len(heads)) if any(row[i] != "" for row in rows)]  # columns of which nothing is said go
@@ -56,15 +65,15 @@ def published_lines(block: PublishedCircuits, folder: Path, fingerprint: str | N
     return [*lines, *tabulate(rows, heads, tablefmt="github", disable_numparse=True).splitlines()]
 
 
-def _measured(folder: Path, method: str, fingerprint: str) -> str:
+def _measured(folder: Path, method: str, made: Made) -> str:
     """Ours in words; APP's with its FLOPs beside path patching's."""
-    found = _read(folder / method / JSON, fingerprint)
+    found = _read(folder / method / JSON, made)
     if found is None:
         return ""
     v = found["verified"]
     raw = "" if v["raw"] is None else f"{percent(v['raw'])} % "
     text = f"{raw}with {v['size']} heads (above the floor {percent(v['faithfulness']['value'])} %)"
-    whole = _read(folder / "path_patching" / JSON, fingerprint) if method == "app" else None
+    whole = _read(folder / "path_patching" / JSON, made) if method == "app" else None
     if whole is None:
         return text
     flops = [Cost.of_record(f["cost"]).total_flops for f in (whole, found)]
@@ -73,9 +82,9 @@ def _measured(folder: Path, method: str, fingerprint: str) -> str:
     return f"{text}; {ratios}"
 
 
-def _read(file: Path, fingerprint: str) -> dict[str, Any] | None:
-    """A circuit's record, if it is there and of this model."""
+def _read(file: Path, made: Made) -> dict[str, Any] | None:
+    """A circuit's record, if it is there, of this model and by these settings."""
     if not file.is_file():
         return None
     record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return record if record["fingerprint"] == fingerprint else None
+    return record if (record["fingerprint"], record["config"]) == made else None

@@ -89,13 +89,20 @@ class Candidate:
     performance: float
 
 
-def choose(candidates: Sequence[Candidate], least: float = 0.75, largest: int | None = None) -> Candidate:
-    """The smallest circuit that performs well enough; if there is none, the knee of the Pareto front.
+def choose(candidates: Sequence[Candidate], least: float = 0.75, largest: int | None = None) -> tuple[Candidate, bool]:
+    """The smallest circuit that performs well enough and is no larger than allowed.
+
+    If there is none, the knee of the Pareto front: the circuit farthest above the line between its ends, as in the
+    released code; a front without one (of two circuits, say) gives its best performer. The smallest alone would be a
+    circuit that does nothing.
 
     Args:
         candidates: circuits.
         least: performance that is enough.
         largest: heads that a circuit may have; None for any number.
+
+    Returns:
+        The circuit, and whether it is as small and performs as well as was asked.
 
     Raises:
         ValueError: without candidates.
@@ -105,22 +112,21 @@ def choose(candidates: Sequence[Candidate], least: float = 0.75, largest: int | 
     order = sorted(candidates, key=lambda c: (len(c.heads), -c.performance, c.name))
     for candidate in order:
         if candidate.performance >= least and (largest is None or len(candidate.heads) <= largest):
-            return candidate
+            return candidate, True
     front: list[Candidate] = []
     for candidate in order:
         if not front or candidate.performance > front[-1].performance:
             front.append(candidate)
-    small, large = front[0], front[-1]
-    width, height = len(large.heads) - len(small.heads), large.performance - small.performance
-    if width == 0:
-        return small
-    return max(front, key=lambda c: _above_chord(c, small, width, height))
+    knees = [c for c in front[1:-1] if _above_chord(c, front[0], front[-1]) > 0]
+    if not knees:
+        return front[-1], False
+    return max(knees, key=lambda c: _above_chord(c, front[0], front[-1])), False
 
 
-def _above_chord(candidate: Candidate, first: Candidate, width: int, height: float) -> float:
+def _above_chord(candidate: Candidate, first: Candidate, last: Candidate) -> float:
     """How far a circuit lies above the line between the ends of the front, in shares of the front's height."""
-    along = (len(candidate.heads) - len(first.heads)) / width
-    return (candidate.performance - first.performance) / (height or 1.0) - along
+    along = (len(candidate.heads) - len(first.heads)) / (len(last.heads) - len(first.heads))
+    return (candidate.performance - first.performance) / (last.performance - first.performance) - along
 
 
 def unions(first: Mapping[str, frozenset[Head]], second: Mapping[str, frozenset[Head]]) -> dict[str, frozenset[Head]]:

@@ -8,11 +8,13 @@ circuit's name or a file), out (a folder), device, dtype, controls (look at mini
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
@@ -23,6 +25,7 @@ from harness.circuits.figure import draw_curves, write_figures
 from harness.circuits.finding import Finder, Finding, find_reference
 from harness.circuits.loading import load
 from harness.circuits.published import published_lines
+from harness.circuits.settings import check_settings
 from harness.circuits.tables import LABELS, cost_table, head_lists, prompts_line, saving_line, spaced, task_table
 from harness.circuits.tasks import TASKS
 from harness.config.circuits import CIRCUIT_METHODS, CircuitConfig, circuit_settings
@@ -107,14 +110,16 @@ def study_task(config: StudyConfig, task: str, base: Base | None = None) -> str:
         finder = Finder(base, task, circuit_settings(config), folder, reference)
         found = {method: finder.find(method, config.controls) for method in config.methods}
     except NoEffectError as error:
-        write_text(folder / SECTION, spaced([[_mark(base), f"## {task}"], [f"No circuit was looked for: {error}."]]))
+        write_text(
+            folder / SECTION, spaced([[_mark(base, config), f"## {task}"], [f"No circuit was looked for: {error}."]])
+        )
         done = f"no circuit: {error}"
     else:
         for method, finding in found.items():
             finder.file(finding).save(folder / method)
             write_figures(folder / method)
         _curves(found, folder)
-        write_text(folder / SECTION, spaced([[_mark(base), f"## {task}"], *_section(finder, found, task)]))
+        write_text(folder / SECTION, spaced([[_mark(base, config), f"## {task}"], *_section(finder, found, task)]))
         done = f"{len(found)} circuits found and verified in {time.perf_counter() - begin:.0f} s"
     return f"{done}, written: {_write_page(config, base)}"
 
@@ -129,18 +134,20 @@ def _write_page(config: StudyConfig, base: Base) -> Path:
 def _assemble(config: StudyConfig, base: Base, folder: Path) -> Path:
     sections = [(folder / task / SECTION) for task in config.tasks]
     texts = [path.read_text(encoding="utf-8").rstrip().splitlines() for path in sections if path.is_file()]
-    ours = [lines[1:] for lines in texts if lines[0] == _mark(base)]  # others are of an older run on another model
+    ours = [lines[1:] for lines in texts if lines[0] == _mark(base, config)]  # others are of an older run
     published = [
-        published_lines(block, folder, base.fingerprint if block.model == base.name else None)
+        published_lines(block, folder, base.fingerprint if block.model == base.name else None, circuit_settings(config))
         for block in config.published
     ]
     write_text(folder / PAGE, spaced([_head(base, config), *ours, *published]))
     return folder / PAGE
 
 
-def _mark(base: Base) -> str:
-    """First line of a section: whose it is."""
-    return f"<!-- {base.fingerprint} -->"
+def _mark(base: Base, config: StudyConfig) -> str:
+    """First line of a section: whose it is, and by which settings."""
+    settings = {**asdict(circuit_settings(config)), "methods": config.methods, "references": config.references}
+    digest = hashlib.sha256(json.dumps([settings, config.controls], sort_keys=True).encode()).hexdigest()
+    return f"<!-- {base.fingerprint} {digest[:16]} -->"
 
 
 def check(config: StudyConfig) -> None:
@@ -154,6 +161,7 @@ def check(config: StudyConfig) -> None:
             raise ValueError(f"unknown circuit {kind} {strange[0]!r}; known: {', '.join(known)}")
         if not given:
             raise ValueError(f"no circuit {kind}s; known: {', '.join(known)}")
+    check_settings(config, config.methods)
     if strange := sorted(set(config.references) - set(config.tasks)):
         raise ValueError(f"references.{strange[0]}: that task is not among {', '.join(config.tasks)}")
     if config.prompts.file is not None:
@@ -171,7 +179,8 @@ def _head(base: Base, config: StudyConfig) -> list[str]:
         f"{anatomy.head_size}; weights `{base.fingerprint[:12]}`, {config.dtype}.",
         f"Path patching: rule {threshold.rule}, k {threshold.k:g} ({threshold.k_logits:g} to the logits), least "
         f"{threshold.least:g}. Chosen by sparsity: the smallest that keeps {100 * config.performance:g}% with at most "
-        f"{100 * config.largest:g}% of the heads, else the knee.",
+        f"{100 * config.largest:g}% of the heads, else",
+        "the knee of the Pareto front, or its best performer if it has none.",
         "Faithful: what the circuit keeps of the model's metric above the floor (no head left), with its 95% interval",
         "over prompts; p: share of random circuits (any heads; as many in each layer) at least as faithful; raw: the",
         "circuit over the model, the paper's performance; idle: heads without which nothing resolved is lost;",

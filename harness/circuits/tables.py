@@ -48,7 +48,13 @@ def finding_lines(finding: Finding) -> list[str]:
     ]
     if v.incompleteness is not None:
         without = " ".join(v.incomplete_without)
-        rows.append(["incompleteness", f"{percent(v.incompleteness)} % of the same (without {without})"])
+        rows.append(
+            [
+                "incompleteness",
+                f"{percent(v.incompleteness)} % of what the model has above the floor: circuit and model differ by it "
+                f"without {without}",
+            ]
+        )
     if v.minimality:
         idle = [head for head, (lost, se) in v.minimality.items() if abs(lost) <= 1.96 * se]
         rows.append(["heads whose loss is not resolved", ", ".join(idle) or "none"])
@@ -60,6 +66,8 @@ def finding_lines(finding: Finding) -> list[str]:
         rows.append(
             ["prompts without means of their own", f"{v.without_means} of {v.n}: they got means over positions"]
         )
+    if not finding.found.details.get("as_asked", True):
+        rows.append(["chosen", "no candidate was as small and as faithful as asked"])
     rows.append(["found with", _cost(cost)])
     return tabulate(rows, tablefmt="plain").splitlines()
 
@@ -89,7 +97,12 @@ def task_table(findings: Mapping[str, Finding], against: str) -> list[str]:
             ]
         )  # fmt: skip
     table = tabulate(rows, heads, tablefmt="github", disable_numparse=True)
-    return [*table.splitlines(), "", f"TPR and precision are against {against}."]
+    lines = [*table.splitlines(), "", f"TPR and precision are against {against}."]
+    if missed := [LABELS.get(m, m) for m, f in findings.items() if not f.found.details.get("as_asked", True)]:
+        lines += ["", f"No candidate was as small and as faithful as asked: {', '.join(missed)}."]
+    if stopped := [LABELS.get(m, m) for m, f in findings.items() if f.found.details.get("stopped")]:
+        lines += ["", f"Stopped at the largest size allowed (most): {', '.join(stopped)}."]
+    return lines
 
 
 def cost_table(findings: Mapping[str, Finding]) -> list[str]:

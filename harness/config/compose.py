@@ -156,7 +156,9 @@ def compose_model(name: str) -> tuple[str, ModelConfig]:
     if "@" in name and not Path(name).exists():
         whole, _, revision = name.partition("@")
         if not revision or Path(whole).is_dir():
-            raise ValueError(f"model {name!r}: expected NAME@REVISION, with a name or hub id (owner/name) and not a folder")
+            raise ValueError(
+                f"model {name!r}: expected NAME@REVISION, with a name or hub id (owner/name) and not a folder"
+            )
         short, config = compose_model(whole)
         return f"{short}@{revision}", replace(config, revision=revision)
     if name in known("models"):

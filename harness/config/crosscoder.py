@@ -119,8 +119,8 @@ class PairsConfig:
     """What the models are asked.
 
     Attributes:
-        tasks: ``lab:NAME`` for the lab's own sentences (``agreement``, ``ioi``, ``pronoun``, ...), else a file or folder
-            of minimal pairs; see `harness.crosscoder.pair_files`.
+        tasks: ``lab:NAME`` for the lab's own sentences (``agreement``, ``ioi``, ``pronoun``, ...), else a file or
+            folder of minimal pairs; see `harness.crosscoder.pair_files`.
         groups: kinds of pairs that are used; empty for all.
         most: pairs of a kind, drawn; null for all.
         seed: draws them.

@@ -28,7 +28,8 @@ def export(base: Base, patch: Patch, folder: Path) -> None:
     added = sorted(set(patch.tensors) - own)
     if added and not patch.config_edits:
         raise ValueError(
-            f"{added[0]}: {base.anatomy.architecture.model_type} loads no such tensor; the patch must edit the config"
+            f"{added[0]}: {base.anatomy.architecture.model_type} loads no such tensor, and no "
+            "setting of its config adds one, so this variant cannot be a folder (a circuit can with variant.fill=zero)"
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as name:

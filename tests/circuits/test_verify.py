@@ -132,10 +132,20 @@ def test_the_choice():
         return Candidate(name, frozenset(Head(0, i) for i in range(size)), performance)
 
     small, middle, large = candidate("s", 3, 0.5), candidate("m", 6, 0.8), candidate("l", 12, 0.99)
-    assert choose([large, small, middle]).name == "m"
-    assert choose([large, small, middle], least=0.9).name == "l"
-    assert choose([large, small, middle], least=0.9, largest=8).name == "m", "the knee"
-    assert choose([small, candidate("t", 3, 0.6)], least=0.9).name == "t"
+
+    def name(candidates, **settings):
+        found, as_asked = choose(candidates, **settings)
+        return found.name, as_asked
+
+    assert name([large, small, middle]) == ("m", True)
+    assert name([large, small, middle], least=0.9) == ("l", True)
+    assert name([large, small, middle], least=0.9, largest=8) == ("m", False), "the knee"
+    assert name([small, candidate("t", 3, 0.6)], least=0.9) == ("t", False)
+    # Both ends of a front lie on the line between them: neither is a knee, and the smaller one does nothing.
+    useless = candidate("u", 2, 0.02)
+    assert name([useless, large], largest=8) == ("l", False)
+    below = candidate("b", 6, 0.1)
+    assert name([useless, below, large], largest=4) == ("l", False), "a front that is hollow has no knee"
     with pytest.raises(ValueError, match="no circuit"):
         choose([])
 

@@ -1,6 +1,7 @@
 """The circuit variant: found, read, refused, and run as any other."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -78,6 +79,20 @@ def test_a_circuit_by_its_path(base, context, tmp_path):
     with pytest.raises(ValueError, match=r"other weights than lab-base; variant\.any_model=true"):
         build(base, spec(path=str(folder)), context)
     assert build(base, spec(path=str(folder), any_model=True), context).digest == patch.digest
+
+
+def test_a_circuit_found_in_float32_is_one_of_the_same_weights_in_their_own_dtype(base, context, tmp_path):
+    assert discover(["task=induction", f"out={tmp_path}", "figure=false", "method=activation",
+                     "prompts.find=20", "prompts.verify=20", "prompts.means=30", "nulls=0"]) == 0  # fmt: skip
+    folder = tmp_path / "lab-base" / "induction" / "activation"
+    narrow = load_base(replace(base.ref, dtype="bfloat16"))
+    assert narrow.fingerprint != base.fingerprint
+    assert build(narrow, spec(path=str(folder)), context).tensors
+    with torch.no_grad():
+        narrow.model.get_parameter("model.norm.weight")[0] += 1
+    other = replace(narrow, fingerprint="1" * 64)
+    with pytest.raises(ValueError, match=r"take runtime\.dtype=float32 \(it is bfloat16 here\)"):
+        build(other, spec(path=str(folder)), context)
 
 
 def test_heads_by_hand(base, context):

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import random
 import zlib
 from collections import Counter
@@ -26,6 +27,7 @@ from harness.circuits.tasks.encode import Encoder, UnfitError, stack
 from harness.circuits.tasks.pairs import Pair
 from harness.circuits.tasks.sets import TaskSets, cut
 
+logger = logging.getLogger(__name__)
 _NAMES = {
     "clean": ("clean", "clean_prefix"),
     "corrupt": ("corrupt", "corrupted", "patch_prefix"),
@@ -42,16 +44,15 @@ def read_pairs(path: Path) -> list[Pair]:
     """
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     try:
         content = json.loads(text)
+    except RecursionError as error:
+        raise ValueError(f"{path}: nested too deeply") from error
     except ValueError:
-        try:
-            content = [json.loads(line) for line in text.splitlines() if line.strip()]
-        except ValueError as error:
-            raise ValueError(f"{path} is neither JSON nor JSON lines: {error}") from error
+        content = [_line(line, f"{path}: line {n}") for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     if isinstance(content, dict):
         content = content.get("prompts", [content])
     if not isinstance(content, list) or not content:
@@ -73,7 +74,9 @@ def file_sets(
     Raises:
         ValueError: for a file that cannot be used.
     """
-    pairs = list({pair.clean: pair for pair in read_pairs(path)}.values())
+    given = read_pairs(path)
+    # The sets share no clean prompt, so each is used once, with one corrupt twin and one answer.
+    pairs = list({pair.clean: pair for pair in reversed(given)}.values())
     random.Random(seed).shuffle(pairs)
     encoder = Encoder(tokenizer, max_length)
     kept, rejected = [], Counter[str]()
@@ -82,15 +85,28 @@ def file_sets(
             kept.append(encoder.encode(pair))
         except UnfitError as error:
             rejected[str(error)] += 1
-    counts = {"prompts": f"{len(kept)} of {len(pairs)}"}
+    counts = {"prompts": f"{len(kept)} of {len(given)}"}
+    if repeated := len(given) - len(pairs):
+        counts["left out as their clean prompt comes before"] = str(repeated)
     if rejected:
         counts["prompts that did not fit"] = "; ".join(f"{n}: {why}" for why, n in rejected.most_common())
     wanted = find + verify + means
     sizes = [min(size, len(kept) * size // wanted) for size in (find, verify, means)]
     if min(sizes) < 2:
         raise ValueError(f"{path} gives too few prompts for sets of {find}, {verify} and {means}: {counts}")
+    if len(kept) < wanted:
+        counts["too few prompts"] = f"{len(kept)} can be used, {wanted} were asked for; sets of {sizes}"
+    for what in counts.keys() - {"prompts"}:
+        logger.warning("%s: %s: %s", path, what, counts[what])
     first, second, third = (stack(part) for part in cut(kept, sizes))
     return TaskSets(path.name.split(".")[0], "file", first, second, third, counts, str(path), seed)
+
+
+def _line(line: str, where: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: the file is neither JSON nor JSON lines: {error}") from error
 
 
 def _pair(entry: Any, where: str) -> Pair:
