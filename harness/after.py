@@ -1,4 +1,4 @@
-"""What stands beside the cells of a run: differences on the disk, circuits, levels of answers, a paper's numbers."""
+"""What stands beside the cells of a run: differences, circuits, crosscoders, levels of answers, a paper's numbers."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from harness.evaluation.grid import model_ref
 from harness.levels import judge_run
 from harness.report.published import claims, keep
 from harness.stethoscope.delta import DeltaConfig, measure, write
+from harness.studied import crosscoder_configs, crosscoder_of
 
 
 def after_cells(bench: Bench, say: Callable[[str], None]) -> list[str]:
@@ -101,7 +102,7 @@ class Extra:
     """Something that a run measures beside its cells.
 
     Attributes:
-        kind: ``delta`` or ``circuits``.
+        kind: ``delta``, ``circuits`` or ``crosscoder``.
         name: what tells it from others of its kind.
         about: what it is, in a line.
         measure: does it and says what was done; a ValueError or OSError says why it could not be.
@@ -128,4 +129,8 @@ def extras_of(run: RunConfig) -> list[Extra]:
         for task in config.tasks:
             about = f"circuits: {task} in {model} by {len(config.methods)} methods"
             out.append(Extra("circuits", f"{model}-{task}", about, partial(study_task, config, task)))
+    for name, study in crosscoder_configs(run).items() if run.crosscoder is not None else []:
+        models = study.models or [f"three of {len(study.checkpoints)} checkpoints"]
+        about = f"crosscoder: {', '.join(models)}{'' if name == 'checkpoints' else f' of {name}'}"
+        out.append(Extra("crosscoder", name, about, partial(crosscoder_of, run, name)))
     return out

@@ -13,6 +13,7 @@ FLOORS = {
     "sweep": 7.5,
     "plugin": 7, "run": 7,
     "after": 6.7,
+    "studied": 6.6,
     "levels": 6.5,
     "judge": 6.4,
     "answers": 6.2,

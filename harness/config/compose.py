@@ -55,7 +55,7 @@ def _hydra() -> Iterator[None]:
 
 def open_keys(overrides: Sequence[str]) -> list[str]:
     """Overrides as Hydra wants them: below some sections any key may be added."""
-    free = ("variant.", "task.", "gates.", "delta", "circuits", "levels.judge_args")
+    free = ("variant.", "task.", "gates.", "delta", "circuits", "crosscoder", "levels.judge_args")
     return [f"++{o}" if o.startswith(free) else o for o in overrides]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from harness.config.published_crosscoders import PublishedCrosscoders
+
 
 @dataclass
 class TextConfig:
@@ -179,6 +181,7 @@ class StudyConfig(CrosscoderConfig):
         dtype: of the models' weights.
         out: folder of the page.
         progress: show a bar.
+        published: blocks of a paper's numbers that stand at the page's end.
     """
 
     models: list[str] = field(default_factory=list)
@@ -193,3 +196,4 @@ class StudyConfig(CrosscoderConfig):
     dtype: str = "float32"
     out: str = "results/crosscoder"
     progress: bool = True
+    published: list[PublishedCrosscoders] = field(default_factory=list)

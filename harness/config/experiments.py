@@ -10,7 +10,7 @@ from omegaconf import MISSING, OmegaConf
 
 from harness.config.schema import RunConfig
 
-SECTIONS = ("circuits", "data", "levels", "results", "runtime", "sandbox")
+SECTIONS = ("circuits", "crosscoder", "data", "levels", "results", "runtime", "sandbox")
 _ABSENT = "<absent>"
 
 

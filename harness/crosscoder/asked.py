@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from harness.config.crosscoder import PairsConfig
 from harness.crosscoder.items import Items, encode, lab_pairs, limited
 from harness.crosscoder.pair_files import read_pairs
 from harness.crosscoder.tokens import sinks_of
+from harness.lab import sentences
 
 LAB = "lab:"
 ENOUGH = 100_000  # pairs drawn of a lab task that is not limited: more than any has
@@ -42,6 +44,25 @@ def items_of(task: str, config: PairsConfig, tokenizer: PreTrainedTokenizerBase,
         pairs = [p for p in pairs if p.group in config.groups]
     items = encode(limited(pairs, config.most, config.seed), tokenizer, sinks_of(tokenizer), first)
     return replace(items, left_out={**left_out, **items.left_out})
+
+
+def check_tasks(tasks: Sequence[str]) -> None:
+    """Checks names before anything is loaded.
+
+    Raises:
+        ValueError: for a task of the lab that it has not, or a file or folder that is not there.
+    """
+    for task in tasks:
+        name = task.removeprefix(LAB)
+        if task.startswith(LAB) and name not in sentences.TASKS:
+            raise ValueError(
+                f"pairs.tasks: the lab has no {name!r}; known: {', '.join(LAB + t for t in sentences.TASKS)}"
+            )
+        if not task.startswith(LAB) and not Path(task).exists():
+            raise ValueError(
+                f"pairs.tasks: {task!r} is no file or folder of minimal pairs (BLiMP, CLAMS, MultiBLiMP, ...); the "
+                f"lab's own are {', '.join(LAB + t for t in sentences.TASKS)}"
+            )
 
 
 def skips_first(setting: str, tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from tabulate import tabulate
 
+from harness.config.published_crosscoders import PublishedCrosscoders
 from harness.crosscoder.choose import Choice, Course
 from harness.crosscoder.quality import decoder_cosines, relative_norms
 from harness.crosscoder.record import Trained
@@ -110,6 +111,24 @@ def norm_lines(trained: Sequence[Trained], names: Sequence[str]) -> list[str]:
         "",
         *table(["crosscoder", "model", *bins], histograms),
     ]
+
+
+def published_lines(block: PublishedCrosscoders) -> list[str]:
+    """A paper's crosscoders."""
+    rows = [
+        [
+            ", ".join(row.models),
+            row.kind,
+            "" if row.l0 is None else f"{row.l0:g}",
+            "" if row.dead is None else f"{row.dead:g} of {block.latents:,}",
+            ", ".join(f"{value:+.2f}" for value in row.increase),
+        ]
+        for row in block.rows
+    ]
+    lines = [f"## Published: {block.source}", ""]
+    if block.note:
+        lines += [block.note, ""]
+    return [*lines, *table(["models", "kind", "L0", "dead", "ΔCE"], rows)]
 
 
 def percent(estimate: Estimate) -> str:

@@ -22,7 +22,7 @@ from harness.config.crosscoder import (
     TrainingConfig,
 )
 from harness.config.typed import typed_overrides
-from harness.crosscoder.asked import items_of, skips_first
+from harness.crosscoder.asked import check_tasks, items_of, skips_first
 from harness.crosscoder.choose import MEASURES, Course, choose, course
 from harness.crosscoder.items import Items
 from harness.crosscoder.lineup import Lineup, Member
@@ -52,6 +52,7 @@ def study(
         ValueError: for settings, models, text or tasks that do not fit.
     """
     check(config, variants is not None)
+    check_tasks(config.pairs.tasks)
     found = choice = None
     chosen = variants
     if config.checkpoints:

@@ -13,7 +13,7 @@ from harness.crosscoder.contexts import contexts, writes
 from harness.crosscoder.figures import draw_course, draw_flow, draw_relative
 from harness.crosscoder.flow import flow
 from harness.crosscoder.html import InModel, LatentPage, file_of, write_pages
-from harness.crosscoder.page import course_lines, norm_lines, quality_lines
+from harness.crosscoder.page import course_lines, norm_lines, published_lines, quality_lines
 from harness.crosscoder.quality import decoder_cosines, relative_norms
 from harness.crosscoder.record import Results
 from harness.crosscoder.relative import class_names
@@ -42,6 +42,7 @@ def write(results: Results, folder: Path) -> Path:
     blocks += [quality_lines(results.trained, names), norm_lines(results.trained, names)]
     for task, findings in results.tasks.items():
         blocks += _task(results, task, findings, folder)
+    blocks += [published_lines(block) for block in config.published]
     write_text(folder / RECORD, json.dumps(record(results), indent=1) + "\n")
     write_text(folder / PAGE, "\n\n".join("\n".join(block) for block in blocks) + "\n")
     return folder / PAGE

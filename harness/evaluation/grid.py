@@ -85,7 +85,8 @@ def plan_grid(run: RunConfig) -> Grid:
     cells: list[PlannedCell] = []
     used: set[str] = set()
     models = names_of(run.model)
-    if not models or not (entries_of(run.variants) or run.delta is not None or run.circuits is not None):
+    beside = (run.delta, run.circuits, run.crosscoder)
+    if not models or not (entries_of(run.variants) or any(extra is not None for extra in beside)):
         raise ValueError("a run needs at least one model and one variant")
     for model in models:
         ref, model_config = model_ref(model, run)

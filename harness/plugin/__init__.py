@@ -190,3 +190,9 @@ def delta(request: pytest.FixtureRequest) -> ExtraCase:
 def circuits(request: pytest.FixtureRequest) -> ExtraCase:
     """Circuits of a task in a model."""
     return ExtraCase(request.param, the_grid(request.config).run, request)
+
+
+@pytest.fixture
+def crosscoder(request: pytest.FixtureRequest) -> ExtraCase:
+    """A crosscoder over checkpoints or variants."""
+    return ExtraCase(request.param, the_grid(request.config).run, request)

@@ -56,7 +56,7 @@ class CellCase:
 
 
 class ExtraCase:
-    """What a run measures beside its cells: the differences of a model, or its circuits for a task."""
+    """What a run measures beside its cells: a model's differences or circuits, or a crosscoder."""
 
     def __init__(self, extra: Extra, run: RunConfig, request: pytest.FixtureRequest) -> None:
         self._extra, self._run, self._node = extra, run, request.node

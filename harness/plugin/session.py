@@ -30,7 +30,7 @@ LINE = "harness_line"
 PLAN = "harness_plan"
 HELP = "harness_help"
 CELL = "harness_cell"
-EXTRAS = ("delta", "circuits")  # fixtures, and keys of a run, of what is measured beside its cells
+EXTRAS = ("delta", "circuits", "crosscoder")  # fixtures, and keys of a run, of what is measured beside its cells
 
 
 def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:

@@ -60,8 +60,8 @@ def build(base: Base, config: CircuitVariant, context: Context) -> Patch:
         name, dtype, own = known.get("name", "another model"), known.get("dtype", "float32"), str(base.model.dtype)[6:]
         narrow = f"if only the dtype differs take runtime.dtype={dtype} (it is {own} here); " if dtype != own else ""
         raise ValueError(
-            f"circuit: it was found in {name}, with other weights than {base.name}; {narrow}variant.any_model=true uses "
-            "its heads and means all the same"
+            f"circuit: it was found in {name}, with other weights than {base.name}; {narrow}variant.any_model=true "
+            "uses its heads and means all the same"
         )
     means = found.whole if config.fill == "mean" else None
     if config.fill == "mean" and means is None:
