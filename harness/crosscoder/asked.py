@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from harness.config.crosscoder import PairsConfig
 from harness.crosscoder.items import Items, encode, lab_pairs, limited
-from harness.crosscoder.pair_files import read_pairs
+from harness.crosscoder.pair_files import ENDINGS, read_pairs
 from harness.crosscoder.tokens import sinks_of
 from harness.lab import sentences
 
@@ -52,6 +52,9 @@ def check_tasks(tasks: Sequence[str]) -> None:
     Raises:
         ValueError: for a task of the lab that it has not, or a file or folder that is not there.
     """
+    folders = [task_folder(task) for task in tasks]
+    if twice := next((t for t, f in zip(tasks, folders, strict=True) if folders.count(f) > 1), None):
+        raise ValueError(f"pairs.tasks: {twice} and another would share the folder {task_folder(twice)}; rename one")
     for task in tasks:
         name = task.removeprefix(LAB)
         if task.startswith(LAB) and name not in sentences.TASKS:
@@ -63,6 +66,12 @@ def check_tasks(tasks: Sequence[str]) -> None:
                 f"pairs.tasks: {task!r} is no file or folder of minimal pairs (BLiMP, CLAMS, MultiBLiMP, ...); the "
                 f"lab's own are {', '.join(LAB + t for t in sentences.TASKS)}"
             )
+
+
+def task_folder(task: str) -> str:
+    """Name of a task's folder: its own, without the endings of a file."""
+    name = Path(task.replace(":", "-")).name.removesuffix(".gz")
+    return next((name.removesuffix(ending) for ending in ENDINGS if name.endswith(ending)), name)
 
 
 def skips_first(setting: str, tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -82,14 +82,20 @@ class Study:
             ((crosscoder, seconds),) = self._trained(same, [("null", config.seeds[0])])
             seen = quality(crosscoder, same, self._held_out(same))
             null = {task: self._analyse(crosscoder, same, asked, whole=False) for task, asked in items.items()}
-            trained.append(Trained(f"null: {lineup.letters[-1]} in every place", crosscoder, seen, seconds, None))
+            trained.append(
+                Trained(f"null: {lineup.letters[self._null_at]} in every place", crosscoder, seen, seconds, None)
+            )
             self._say(f"null: explained variance {seen.explained[0]:.3f}, L0 {seen.l0:.1f}, {seconds:.0f} s")
         return Results(config, lineup, self._course, self._choice, trained, findings, null, held_out)
 
+    @property
+    def _null_at(self) -> int:
+        return 0 if any(m.patch is not None for m in self.lineup.members) else len(self.lineup.members) - 1
+
     def null_lineup(self) -> Lineup:
-        """The last model in every place."""
-        last = self.lineup.members[-1]
-        copies = [Member(f"{last.name}#{i + 1}", last.load, last.patch) for i in range(len(self.lineup.members))]
+        """One model in every place: the last checkpoint, or the first variant, which is the base as a rule."""
+        one = self.lineup.members[self._null_at]
+        copies = [Member(f"{one.name}#{i + 1}", one.load, one.patch) for i in range(len(self.lineup.members))]
         return Lineup(copies, self.lineup.layer)
 
     def _trained(self, lineup: Lineup, wanted: Sequence[tuple[str, int]]) -> Iterator[tuple[Crosscoder, float]]:

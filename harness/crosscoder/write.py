@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.crosscoder.analysis import Findings
+from harness.crosscoder.asked import task_folder
 from harness.crosscoder.contexts import contexts, writes
 from harness.crosscoder.figures import draw_course, draw_flow, draw_relative
 from harness.crosscoder.flow import flow
@@ -46,11 +47,6 @@ def write(results: Results, folder: Path) -> Path:
     write_text(folder / RECORD, json.dumps(record(results), indent=1) + "\n")
     write_text(folder / PAGE, "\n\n".join("\n".join(block) for block in blocks) + "\n")
     return folder / PAGE
-
-
-def task_folder(task: str) -> str:
-    """Name of a task's folder."""
-    return Path(task.replace(":", "-")).name.removesuffix(".gz").rpartition(".")[0] or task.replace(":", "-")
 
 
 def _head(results: Results) -> list[str]:

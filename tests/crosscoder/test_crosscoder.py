@@ -52,10 +52,10 @@ class TestFolding:
         # A threshold on value times norm of the folded weights would not: the released code's mistake.
         crosscoder = Crosscoder(Shape(2, 6, 30, "batch_topk", 4)).requires_grad_(False)
         crosscoder.load_state_dict(random_crosscoder(2, 6, 30, scale=(0.1, 9.0)).state_dict())
-        x = torch.randn(500, 2, 6)
+        x = torch.randn(500, 2, 6, generator=torch.Generator().manual_seed(0))
         calibrate(crosscoder, x)
         on = crosscoder.encode(x) > 0
-        assert on.sum() == 4 * 500
+        assert abs(int(on.sum()) - 4 * 500) <= 2  # products in another order round otherwise
         folded = crosscoder.folded()
         assert ((folded.encode(x) > 0) != on).sum() <= 2  # rounding at the threshold
         score = crosscoder.rectified(crosscoder.scaled(x)) * crosscoder.norms_KM.sum(dim=1)
