@@ -8,7 +8,7 @@ SOURCES := pyproject.toml constraints.txt
 # Every session starts several processes: without compiled modules each of them compiles its own, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo stethoscope transformer2 lora_par circuits test slow lint lab clean
+.PHONY: demo stethoscope transformer2 lora_par circuits crosscoder test slow lint lab clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/pytest suites -n $(JOBS) --model lab-base \
@@ -40,6 +40,11 @@ circuits: $(VENV)/.train
 	$(VENV)/bin/python -m harness.circuits.study model=results/planted tasks=[induction] \
 	  references.induction=results/planted/reference.json threshold.rule=absolute threshold.least=0.02 out=results/planted/circuits
 	@echo "The pages: results/app_table2/circuits/lab/circuits.md and results/planted/circuits/circuits.md"
+
+crosscoder: $(VENV)/.train
+	$(VENV)/bin/python -m harness experiment=ctt_lab
+	$(VENV)/bin/python -m harness experiment=ctt_surgery
+	@echo "The pages: results/ctt_lab/crosscoder/checkpoints/crosscoder.md and results/ctt_surgery/crosscoder/lab/crosscoder.md"
 
 slow: $(VENV)/.test
 	$(VENV)/bin/pytest tests -n $(JOBS) -m slow
