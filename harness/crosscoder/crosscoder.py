@@ -92,7 +92,7 @@ class Crosscoder(nn.Module):
         drawn = torch.randn(k, m, d, generator=generator)
         self.decoder_KMD.copy_(decoder_norm * drawn / drawn.norm(dim=-1, keepdim=True))
         self.encoder_MDK.copy_(self.decoder_KMD.permute(1, 2, 0))
-        self.centre_MD.copy_(mean_MD * self.scale_M[:, None])
+        self.centre_MD.copy_(mean_MD.to(self.scale_M) * self.scale_M[:, None])
 
     def scaled(self, x_BMD: Tensor) -> Tensor:
         """Activations in the space of the weights."""

@@ -43,7 +43,7 @@ def draw_course(found: Course, choice: Choice | None, measure: str) -> Figure:
     left.legend(frameon=False, fontsize=8, loc="best")
     left.set_title("dotted: chosen; grey: chance" if choice is not None else "grey: chance", fontsize=9)
     like = found.likeness[measure]
-    image = right.imshow(like, vmin=0, vmax=1, cmap="viridis")
+    image = right.imshow(like.numpy(), vmin=0, vmax=1, cmap="viridis")
     for i in range(count):
         for j in range(count):
             value = float(like[i, j])

@@ -156,14 +156,14 @@ def relative_norms(crosscoder: Crosscoder) -> Tensor:
 
     Lindsey et al. 2024. In the scaled space: norms of other scales would call whichever model is loudest the owner.
     """
-    norms_KM = crosscoder.norms_KM
+    norms_KM = crosscoder.norms_KM.detach().cpu()
     return norms_KM / norms_KM.sum(dim=1, keepdim=True).clamp(min=torch.finfo(norms_KM.dtype).tiny)
 
 
 def decoder_cosines(crosscoder: Crosscoder) -> Tensor:
     """Cosine between the directions of one latent in each two models, ``[K, M, M]``."""
-    unit_KMD = F.normalize(crosscoder.decoder_KMD, dim=2)
-    return unit_KMD @ unit_KMD.transpose(1, 2)
+    unit_KMD = F.normalize(crosscoder.decoder_KMD.detach(), dim=2)
+    return (unit_KMD @ unit_KMD.transpose(1, 2)).cpu()
 
 
 def agreement(one_NK: Tensor, other_NK: Tensor, live: Sequence[Tensor], least: float = 0.9) -> float:
@@ -174,7 +174,8 @@ def agreement(one_NK: Tensor, other_NK: Tensor, live: Sequence[Tensor], least: f
     first, second = (_standardised(code[:, on]) for code, on in zip((one_NK, other_NK), live, strict=True))
     if not first.shape[1] or not second.shape[1]:
         return 0.0
-    return float(((first.T @ second).amax(dim=1) >= least).float().mean())
+    best = [(part.T @ second).amax(dim=1) for part in first.split(1024, dim=1)]
+    return float((torch.cat(best) >= least).float().mean())
 
 
 def _standardised(code_NK: Tensor) -> Tensor:

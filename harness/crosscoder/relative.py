@@ -117,10 +117,9 @@ def relative(
     latents = len(mean_KM)
     index = torch.arange(latents) if chosen is None else torch.tensor(sorted(chosen), dtype=torch.long)
     drawn_RJM = _resampled([e[:, index] for e in effect_IKM], clusters, resamples, seed)
-    edges = torch.tensor([0.025, 0.975])
-    low_JM, high_JM = torch.quantile(drawn_RJM, edges, dim=0)
+    low_JM, high_JM = _ends(drawn_RJM)
     share_RJM = shares(drawn_RJM)
-    share_low_JM, share_high_JM = torch.quantile(share_RJM, edges, dim=0)
+    share_low_JM, share_high_JM = _ends(share_RJM)
     share_KM = shares(mean_KM)
     least = floor * float(mean_KM.abs().max()) if latents else 0.0
     classes = [UNCLASSED] * latents
@@ -148,6 +147,14 @@ def relative(
         certainty_K=certainty,
         floor=least,
     )
+
+
+def _ends(drawn_RJM: Tensor) -> tuple[Tensor, Tensor]:
+    """Ends of the 95% intervals; some latents at a time, as torch's quantile takes no more than 16 million values."""
+    edges = torch.tensor([0.025, 0.975])
+    parts = [torch.quantile(part, edges, dim=0) for part in drawn_RJM.split(512, dim=1)]
+    low, high = torch.cat(parts, dim=1)
+    return low, high
 
 
 def _resampled(effect_IJM: Sequence[Tensor], clusters: Sequence[int], resamples: int, seed: int) -> Tensor:

@@ -26,6 +26,9 @@ from harness.crosscoder.state import STATE, WEIGHTS, load_crosscoder, save_cross
 from harness.crosscoder.tokens import sinks_of, skip, stacked, take, texts_of, token_rows
 from harness.crosscoder.train import new_training
 
+# Tokens over which activations of two seeds' latents are correlated.
+AGREED = 16_384
+
 
 class Study:
     """One study, stage by stage.
@@ -66,7 +69,7 @@ class Study:
         wanted = [(f"seed-{seed}", seed) for seed in config.seeds]
         for (_, seed), (crosscoder, seconds) in zip(wanted, self._trained(lineup, wanted), strict=True):
             seen = quality(crosscoder, lineup, held_out)
-            code_NK = codes(crosscoder, held_out.x_NMD)
+            code_NK = codes(crosscoder, held_out.x_NMD[:AGREED])
             share = None
             if first_NK is None:
                 first_NK = code_NK
@@ -136,6 +139,7 @@ class Study:
 
     def _read(self, folder: Path, made: Mapping[str, Any]) -> tuple[Crosscoder, float]:
         crosscoder, record = load_crosscoder(folder / WEIGHTS)
+        crosscoder.to(self._device())
         if record["made"] != made:
             raise ValueError(f"{folder} holds a crosscoder of other settings or models; remove it or take another out")
         self._say(f"{folder.name}: trained already")

@@ -56,8 +56,8 @@ def study(
     found = choice = None
     chosen = variants
     if config.checkpoints:
-        every = members(config.checkpoints, config.device, config.dtype, config.resident)
-        found = _course(config, every)
+        # One at a time: a training may have dozens.
+        found = _course(config, members(config.checkpoints, config.device, config.dtype, resident=False))
         say(
             "accuracy over checkpoints: "
             + ", ".join(f"{n} {a:.1%}" for n, a in zip(found.names, found.mean_accuracy, strict=True))
@@ -65,9 +65,9 @@ def study(
         if not config.models:
             choice = choose(found, config.measure)
             say(f"chosen: {choice.why}")
-            chosen = [every[i] for i in choice.indices]
     if chosen is None:
-        chosen = members(config.models, config.device, config.dtype, config.resident)
+        names = [config.checkpoints[i] for i in choice.indices] if choice is not None else config.models
+        chosen = members(names, config.device, config.dtype, config.resident)
     results = Study(config, Lineup(chosen, config.layer), found, choice, say).run()
     return write(results, Path(config.out))
 

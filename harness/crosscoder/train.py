@@ -129,7 +129,7 @@ class Training:
         assert self.step == self.schedule.steps, f"step {self.step} of {self.schedule.steps}"
         if self.crosscoder.shape.kind == "batch_topk":
             calibrate(self.crosscoder, self.buffer.sample(SAMPLE))
-        return self.crosscoder.requires_grad_(False).cpu()
+        return self.crosscoder.requires_grad_(False)
 
     def save(self) -> None:
         """Writes the state; it replaces the one before when it is whole."""
@@ -225,7 +225,10 @@ def calibrate(crosscoder: Crosscoder, x_BMD: Tensor) -> None:
     scores: list[Tensor] = []
     for part in x_BMD.split(4096):
         score_BK = crosscoder.rectified(crosscoder.scaled(part.to(device))) * weight_K
-        scores.append(score_BK[score_BK > 0])
+        positive = score_BK[score_BK > 0]
+        # What is far from the strongest k a token cannot move the threshold, and at full size would fill the memory.
+        most = 8 * crosscoder.shape.k * len(part)
+        scores.append(positive.topk(most).values if len(positive) > most else positive)
     score = torch.cat(scores)
     kept = crosscoder.shape.k * len(x_BMD)
     if len(score) > kept:

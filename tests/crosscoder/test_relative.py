@@ -98,6 +98,12 @@ class TestRelative:
         naive = relative(many, range(400), "AB", 0.0, 2000, 0)
         assert float(naive.high_KM[0, 0] - naive.low_KM[0, 0]) < 0.5 * float(alone.high_KM[0, 0] - alone.low_KM[0, 0])
 
+    def test_as_many_latents_as_in_the_paper(self):
+        effect = [torch.randn(4, 16384, generator=torch.Generator().manual_seed(m)) for m in range(3)]
+        found = relative(effect, range(4), "ABC", 0.02, 400, 0)
+        alone = relative([e[:, 700:701] for e in effect], range(4), "ABC", 0.02, 400, 0)
+        assert torch.allclose(found.low_KM[700], alone.low_KM[0])
+
     def test_shares_lie_in_their_intervals(self):
         found = self.found(spread=1.0)
         assert bool((found.share_low_KM <= found.share_high_KM).all())
