@@ -100,11 +100,12 @@ def flow_lines(steps: Sequence[Step]) -> list[str]:
         ]
         for s in steps
     ]
-    head = ["step", "emerged", "stayed", "lost", "Σ|effect| emerged", "stayed", "lost (before)"]
+    head = ["step", "emerged", "stayed", "lost", "size emerged", "size stayed", "size lost"]
     return [
         "### From model to model",
         "",
-        "Latents at work in a model: RelIE there at least 0.3.",
+        "Latents at work in a model: RelIE there at least 0.3. Size: of their effects, summed; in the later model, but",
+        "of those that are lost in the earlier.",
         "",
         *table(head, rows),
     ]
