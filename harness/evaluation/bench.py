@@ -196,7 +196,8 @@ class Bench:
         Raises:
             ValueError: if another variant lies there under the same name.
         """
-        target = folder / file_name(planned.name.model) / file_name(planned.name.variant)
+        # Without commas: the folder can be given to --model, which parts names at them.
+        target = folder / file_name(planned.name.model) / file_name(planned.name.variant).replace(",", "_")
         base, patch = self.base(planned.model), self.patch(planned)
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{file_name(planned.name.model)}-{target.name}.lock"):
