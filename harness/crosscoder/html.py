@@ -58,6 +58,7 @@ class LatentPage:
         rate: share of the held-out tokens where it is on.
         mean: its mean value there.
         cosines: name of a pair of models -> cosine of its directions there.
+        pairs: which share of two models -> the later one's share of the effects of both.
         models: model by model.
         contexts: where it is strongest.
     """
@@ -68,6 +69,7 @@ class LatentPage:
     rate: float
     mean: float
     cosines: dict[str, float]
+    pairs: dict[str, float]
     models: Sequence[InModel]
     contexts: Sequence[Context]
 
@@ -115,12 +117,13 @@ def _page(page: LatentPage, title: str, before: LatentPage | None, behind: Laten
         for m in page.models
     ]
     cosines = ", ".join(f"{escape(pair)} {value:.2f}" for pair, value in page.cosines.items())
+    pairs = ", ".join(f"{escape(pair)} {value:.2f}" for pair, value in page.pairs.items())
     body = [
         f"<p>{' · '.join(links)}</p>",
         f"<h1>Latent {page.latent}</h1>",
         f"<p>{escape(title)}. Class: <b>{escape(page.kind)}</b> ({page.certainty:.0%} of the resamples). On at "
         f"{page.rate:.2%} of the tokens, mean value there {page.mean:.2f}. Cosine of its directions: "
-        f"{cosines or 'one model'}.</p>",
+        f"{cosines or 'one model'}. RelIE of pairs: {pairs or 'one model'}.</p>",
         _table(["model", "RelIE [95%]", "effect [95%]", "taken out alone", "RelDec"], rows),
         '<p class="note">Effect: what the difference of the logits, right less wrong, loses without the latent, by '
         "integrated gradients; positive helps the task. Taken out alone: the same, exactly.</p>",

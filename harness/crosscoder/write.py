@@ -17,7 +17,7 @@ from harness.crosscoder.html import InModel, LatentPage, file_of, write_pages
 from harness.crosscoder.page import course_lines, norm_lines, published_lines, quality_lines
 from harness.crosscoder.quality import decoder_cosines, relative_norms
 from harness.crosscoder.record import Results
-from harness.crosscoder.relative import class_names
+from harness.crosscoder.relative import class_names, pairwise
 from harness.crosscoder.task_page import ablation_lines, class_lines, flow_lines, task_lines, top_lines
 from harness.figures import save_figures
 from harness.files import write_text
@@ -114,6 +114,7 @@ def _pages(results: Results, task: str, found: Findings) -> list[LatentPage]:
     written = writes(first.crosscoder, lineup, chosen)
     norms, cosines = relative_norms(first.crosscoder), decoder_cosines(first.crosscoder)
     place = {latent: s for s, latent in enumerate(found.study)}
+    shares = pairwise(told.share_KM)
     pages = []
     for j, i in enumerate(chosen):
         models = [
@@ -140,6 +141,7 @@ def _pages(results: Results, task: str, found: Findings) -> list[LatentPage]:
                     for n, b in enumerate(names)
                     if m < n
                 },
+                pairs={f"{names[b]} of {names[a]} and {names[b]}": float(share[i]) for (a, b), share in shares.items()},
                 models=models,
                 contexts=texts[j],
             )
@@ -180,6 +182,7 @@ def _classes(found: Findings) -> dict[str, int]:
 
 def _numbers(found: Findings, names: tuple[str, ...]) -> Mapping[str, Any]:
     told = found.relative
+    pairs = {f"{names[a]},{names[b]}": share_K for (a, b), share_K in pairwise(told.share_KM).items()}
     classed = [i for i, kind in enumerate(told.classes) if kind != "unclassed" or i in found.study]
     return {
         "items": len(found.items),
@@ -195,6 +198,7 @@ def _numbers(found: Findings, names: tuple[str, ...]) -> Mapping[str, Any]:
                 "class": told.classes[i],
                 "certainty": float(told.certainty_K[i]),
                 "share": told.share_KM[i].tolist(),
+                "share_of_pairs": {pair: float(share_K[i]) for pair, share_K in pairs.items()},
                 "effect": told.effect_KM[i].tolist(),
                 "low": told.low_KM[i].tolist(),
                 "high": told.high_KM[i].tolist(),
