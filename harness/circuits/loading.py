@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 
 from harness.config.compose import compose_model
-from harness.models import Base, ModelRef, load_base
-
-DTYPES = ("float32", "float64", "bfloat16", "float16", "auto")
+from harness.models import Base, ModelRef, check_place, load_base
 
 
 def load(model: str, device: str = "auto", dtype: str = "float32") -> Base:
@@ -22,9 +20,6 @@ def load(model: str, device: str = "auto", dtype: str = "float32") -> Base:
         ValueError: if it cannot be loaded.
     """
     name, config = compose_model(model)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r}: expected {', '.join(DTYPES)}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device}: there is no GPU here; take device=cpu")
+    check_place(dtype, device)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     return load_base(ModelRef(name, config.path, config.revision, dtype, chosen))

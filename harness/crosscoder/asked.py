@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from harness.config.crosscoder import PairsConfig
-from harness.crosscoder.items import Items, encode, lab_pairs, limited
+from harness.crosscoder.items import Items, encode, lab_pairs
 from harness.crosscoder.pair_files import ENDINGS, read_pairs
 from harness.crosscoder.tokens import sinks_of
 from harness.lab import sentences
@@ -32,7 +32,7 @@ def items_of(task: str, config: PairsConfig, tokenizer: PreTrainedTokenizerBase,
     """
     left_out: dict[str, int] = {}
     if task.startswith(LAB):
-        pairs = lab_pairs(task.removeprefix(LAB), min(config.most or ENOUGH, ENOUGH), config.seed)
+        pairs = lab_pairs(task.removeprefix(LAB), config.most or ENOUGH, config.seed)
     elif Path(task).exists():
         pairs, left_out = read_pairs(Path(task))
     else:
@@ -42,7 +42,7 @@ def items_of(task: str, config: PairsConfig, tokenizer: PreTrainedTokenizerBase,
         if strange := [g for g in config.groups if g not in there]:
             raise ValueError(f"pairs.groups: {task} has no {strange[0]!r}; it has {', '.join(there)}")
         pairs = [p for p in pairs if p.group in config.groups]
-    items = encode(limited(pairs, config.most, config.seed), tokenizer, sinks_of(tokenizer), first)
+    items = encode(pairs, tokenizer, sinks_of(tokenizer), first, config.most, config.seed)
     return replace(items, left_out={**left_out, **items.left_out})
 
 

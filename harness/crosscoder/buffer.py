@@ -90,7 +90,8 @@ class ActivationBuffer:
 
         What is left of a round and is no whole batch is not served.
         """
-        assert size <= self.capacity
+        if size > self.capacity:
+            raise ValueError(f"a batch of {size} tokens, and the buffer holds {self.capacity}: give it more megabytes")
         if self._at + size > len(self._order):
             if self._filled and self._passed + 1 < self._config.passes:
                 self._passed += 1

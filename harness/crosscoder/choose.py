@@ -117,12 +117,14 @@ def choose(found: Course, measure: str = "cka") -> Choice:
         raise ValueError(f"a triplet needs three checkpoints, there are {count}: {', '.join(names)}")
     # The last but one cannot be the first of three.
     first = max(range(count - 2), key=lambda i: accuracy[i + 1] - accuracy[i])
-    goal = accuracy[first] + ARRIVED * (max(accuracy[first + 1 :]) - accuracy[first])
-    second = next(i for i in range(first + 1, count) if accuracy[i] >= goal)
+    gain = max(accuracy[first + 1 :]) - accuracy[first]
     why = (
         f"{names[first]}: last before the mean accuracy rises most ({accuracy[first]:.1%} to "
         f"{accuracy[first + 1]:.1%}); "
     )
+    second = count - 1  # where accuracy never rises nothing arrives
+    if gain > 0:
+        second = next(i for i in range(first + 1, count) if accuracy[i] >= accuracy[first] + ARRIVED * gain)
     if second < count - 1:
         why += f"{names[second]}: first that has come {ARRIVED:.0%} of the way ({accuracy[second]:.1%}); "
     else:

@@ -9,6 +9,7 @@ Axes: S draws, I items, K latents, M models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,7 +51,12 @@ class Ablation:
 
     @property
     def p(self) -> float:
-        """Share of the controls whose loss is at least as far from 0, the set itself counted among them."""
+        """Share of the controls whose loss is at least as far from 0, the set itself counted among them.
+
+        Not a number where no control could be drawn.
+        """
+        if not self.control_losses:
+            return math.nan
         far = sum(abs(loss) >= abs(self.loss.value) for loss in self.control_losses)
         return (far + 1) / (len(self.control_losses) + 1)
 
@@ -112,7 +118,9 @@ def ablate(
         seed: draws them.
         mean: put means in their places, not zeros.
     """
-    sets = [list(chosen), *matched(activity_K, chosen, draws, seed)]
+    drawn = matched(activity_K, chosen, draws, seed)
+    # A control of fewer latents would make any set look strong.
+    sets = [list(chosen), *(control for control in drawn if len(control) == len(chosen))]
     out = []
     for m, name in enumerate(lineup.letters):
         d_SI = ablated(crosscoder, lineup, items, readings, m, sets, mean)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from harness.crosscoder.choose import Choice, Course
 from harness.crosscoder.flow import Step
-from harness.crosscoder.relative import OTHER, SHARED, SPECIFIC, UNCLASSED, Relative, class_names
+from harness.crosscoder.relative import OTHER, SHARED, SPECIFIC, UNCLASSED, Relative, class_names, shared_from
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +57,23 @@ def draw_course(found: Course, choice: Choice | None, measure: str) -> Figure:
     for axis in (left, right):
         axis.set_xticks(range(count), found.names, rotation=45, ha="right", fontsize=8)
     right.set_yticks(range(count), found.names, fontsize=8)
+    return figure
+
+
+def draw_norms(share_KM: Tensor, names: Sequence[str]) -> Figure:
+    """RelDec of the live latents: each model's share of their decoder norms."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(2.4 * len(names) + 0.8, 2.7), layout="constrained")
+    grid = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for m, axes in enumerate(grid):
+        axes.hist(share_KM[:, m].tolist(), bins=[i / 25 for i in range(26)], color=f"C{m}")
+        axes.axvline(1 / len(names), color="0.4", lw=0.8)
+        for level in (shared_from(len(names)), SPECIFIC):
+            axes.axvline(level, color="0.6", lw=0.7, ls=":")
+        axes.set_xlabel(f"RelDec of {names[m]}")
+    grid[0].set_ylabel("live latents")
+    figure.suptitle("solid: an even share; dotted: shared from, specific from", fontsize=8)
     return figure
 
 
@@ -128,7 +147,7 @@ def _histograms(found: Relative, names: Sequence[str]) -> Figure:
             color=[colours(names)[c] for c in order],
             label=order,
         )
-        for level in (SHARED, SPECIFIC):
+        for level in (shared_from(len(names)), SPECIFIC):
             axes.axvline(level, color="0.6", lw=0.7, ls=":")
         axes.set_xlabel(f"share of {names[m]}")
     grid[0].set_ylabel("classed latents")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.crosscoder.relative import SHARED, UNCLASSED, Relative
+from harness.crosscoder.relative import UNCLASSED, Relative, shared_from
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Step:
 
 def at_work(found: Relative) -> list[tuple[int, ...]]:
     """For each classed latent, the models it is at work in; the others have none."""
+    bound = shared_from(found.share_KM.shape[1])
     return [
-        tuple(m for m, share in enumerate(shares) if share >= SHARED) if name != UNCLASSED else ()
+        tuple(m for m, share in enumerate(shares) if share >= bound) if name != UNCLASSED else ()
         for shares, name in zip(found.share_KM.tolist(), found.classes, strict=True)
     ]
 

@@ -147,7 +147,7 @@ def _spread(value: tuple[float, float, float]) -> str:
 
 
 def _tokens(tokens: Sequence[tuple[str, float]]) -> str:
-    return " ".join(f"<code>{escape(_visible(text))}</code> {value:+.2f}" for text, value in tokens)
+    return " ".join(f"<code>{escape(_visible(text))}</code> {value:+.2g}" for text, value in tokens)
 
 
 def _visible(text: str) -> str:

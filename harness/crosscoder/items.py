@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from harness.crosscoder.tokens import Rows, stacked
 from harness.lab import corpus, sentences
 
+MISSES = 5000  # draws without a new pair after which a lab task has no more
 LONGEST = 2  # tokens of a continuation, as in the paper
 
 
@@ -80,7 +81,14 @@ class UnfitError(Exception):
     """Why a pair cannot be used with a tokenizer."""
 
 
-def encode(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, sinks: Tensor, first: bool) -> Items:
+def encode(
+    pairs: Sequence[Pair],
+    tokenizer: PreTrainedTokenizerBase,
+    sinks: Tensor,
+    first: bool,
+    most: int | None = None,
+    seed: int = 0,
+) -> Items:
     """Pairs as tokens of one model.
 
     Args:
@@ -88,20 +96,29 @@ def encode(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, sinks: Ten
         tokenizer: of the models.
         sinks: token ids that are left out; see `harness.crosscoder.tokens.stacked`.
         first: leave out the first position.
+        most: pairs of each group that are used, drawn among those that fit; None for all. Pairs are looked at until
+            there are as many: what is left out is counted among these.
+        seed: draws them.
 
     Raises:
         ValueError: if no pair fits.
     """
-    used: list[Pair] = []
-    encoded: list[tuple[list[int], int, int]] = []
+    found: dict[int, tuple[list[int], int, int]] = {}
     left_out: Counter[str] = Counter()
-    for pair in pairs:
+    counts: Counter[str] = Counter()
+    order = list(range(len(pairs)))
+    if most is not None:
+        random.Random(f"limit-{seed}").shuffle(order)
+    for i in order:
+        if most is not None and counts[pairs[i].group] == most:
+            continue
         try:
-            encoded.append(_ids(pair, tokenizer))
+            found[i] = _ids(pairs[i], tokenizer)
+            counts[pairs[i].group] += 1
         except UnfitError as error:
             left_out[str(error)] += 1
-        else:
-            used.append(pair)
+    used = [pairs[i] for i in sorted(found)]
+    encoded = [found[i] for i in sorted(found)]
     if not used:
         told = ", ".join(f"{count} x {reason}" for reason, count in left_out.most_common())
         raise ValueError(f"none of the {len(pairs)} pairs can be used with this tokenizer: {told or 'there are none'}")
@@ -148,22 +165,11 @@ def lab_pairs(task: str, count: int, seed: int) -> list[Pair]:
         raise ValueError(f"lab task {task!r}; known: {', '.join(sentences.TASKS)}")
     rng = random.Random(f"pairs-{task}-{seed}")
     out: dict[tuple[str, str], Pair] = {}
-    for _ in range(200 * count):
+    misses = 0
+    while len(out) < count and misses < MISSES:
         s = sentences.TASKS[task](rng)
-        if corpus.split_of(task, s.key) == "test":
-            out.setdefault((s.prompt, s.right), Pair(s.prompt, s.right, s.wrong, s.template, s.key))
-        if len(out) == count:
-            break
+        new = corpus.split_of(task, s.key) == "test" and (s.prompt, s.right) not in out
+        misses = 0 if new else misses + 1
+        if new:
+            out[s.prompt, s.right] = Pair(s.prompt, s.right, s.wrong, s.template, s.key)
     return list(out.values())
-
-
-def limited(pairs: Sequence[Pair], most: int | None, seed: int) -> list[Pair]:
-    """At most so many pairs of each group, drawn; their order stays."""
-    if most is None:
-        return list(pairs)
-    rng = random.Random(f"limit-{seed}")
-    places: dict[str, list[int]] = {}
-    for i, pair in enumerate(pairs):
-        places.setdefault(pair.group, []).append(i)
-    chosen = {i for group in places.values() for i in rng.sample(group, min(most, len(group)))}
-    return [pair for i, pair in enumerate(pairs) if i in chosen]

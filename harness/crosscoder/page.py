@@ -33,7 +33,7 @@ def course_lines(found: Course, choice: Choice | None, measure: str, figure: str
     ]
     lines += table(head, rows)
     if choice is not None:
-        lines += ["", f"Chosen by rule. {choice.why[0].upper()}{choice.why[1:]}."]
+        lines += ["", f"Chosen by rule: {choice.why}."]
     return [*lines, "", f"![accuracy and {measure} over checkpoints]({figure})"]
 
 
@@ -77,7 +77,7 @@ def quality_lines(trained: Sequence[Trained], names: Sequence[str]) -> list[str]
     return lines
 
 
-def norm_lines(trained: Sequence[Trained], names: Sequence[str]) -> list[str]:
+def norm_lines(trained: Sequence[Trained], names: Sequence[str], figure: str) -> list[str]:
     """RelDec: classes of the live latents by their decoder norms, and how alike their directions are."""
     kinds = [c for c in class_names(names) if c != UNCLASSED]
     rows, histograms = [], []
@@ -110,6 +110,8 @@ def norm_lines(trained: Sequence[Trained], names: Sequence[str]) -> list[str]:
         "Live latents by the share of each model, from 0.0 in steps of 0.1:",
         "",
         *table(["crosscoder", "model", *bins], histograms),
+        "",
+        f"![{trained[0].label}: decoder norms]({figure})",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Minimal pairs from files: JSON lines, JSON, or tables with tabs, gzipped or not, one file or a folder of them.
+"""Minimal pairs from files: JSON lines, JSON, or tables with tabs, gzipped or not, one file or all below a folder.
 
 Each row has one of these forms, told by its columns:
 
@@ -55,7 +55,7 @@ def read_pairs(path: Path) -> tuple[list[Pair], dict[str, int]]:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    for candidate in path.iterdir() if path.is_dir() else [path]:
+    for candidate in path.rglob("*") if path.is_dir() else [path]:
         if candidate.is_file() and candidate.name.removesuffix(".gz").endswith(ENDINGS):
             yield candidate
 
@@ -64,11 +64,11 @@ def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows with where they stand."""
     try:
         raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        text = raw.decode("utf-8")
+        text = raw.decode("utf-8-sig")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
     name = file.name.removesuffix(".gz")
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if name.endswith(".json"):
         try:
             content = json.loads(text)

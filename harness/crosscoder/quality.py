@@ -111,7 +111,10 @@ def quality(crosscoder: Crosscoder, lineup: Lineup, readings: Readings) -> Quali
         error_M += missed
         on_K += (code > 0).sum(dim=0).cpu()
         sum_K += code.sum(dim=0).cpu()
-    spread_M = (x_NMD - x_NMD.mean(dim=0)).double().square().sum(dim=(0, 2))
+    mean_MD = x_NMD.mean(dim=0)
+    spread_M = torch.zeros_like(error_M)
+    for part in x_NMD.split(PART):
+        spread_M += (part - mean_MD).double().square().sum(dim=(0, 2))
     rate_K = on_K / len(x_NMD)
     spliced = []
     for m in range(len(lineup.members)):

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -77,20 +78,26 @@ def class_of(share_M: Sequence[float], names: Sequence[str]) -> str:
     """The class of one latent: the model it is specific to, those that share it, or other.
 
     The bands are the paper's for triplets, in its order. For pairs they cover everything; for three, [.6, .2, .2] is
-    other.
+    other. Of more than three models none could have 0.3 of what all share: the bound is nine tenths of an even share
+    there, as 0.3 is for three.
     """
     for share, name in zip(share_M, names, strict=True):
         if share > SPECIFIC:
             return name
-    sharing = [name for share, name in zip(share_M, names, strict=True) if share >= SHARED]
+    bound = shared_from(len(names))
+    sharing = [name for share, name in zip(share_M, names, strict=True) if share >= bound]
     return "-".join(sharing) if len(sharing) > 1 else OTHER
 
 
 def class_names(names: Sequence[str]) -> list[str]:
     """All classes in the order of tables: specific ones, shared ones, other, unclassed."""
-    pairs = [f"{a}-{b}" for i, a in enumerate(names) for b in names[i + 1 :]]
-    whole = ["-".join(names)] if len(names) > 2 else []
-    return [*names, *pairs, *whole, OTHER, UNCLASSED]
+    shared = ["-".join(some) for size in range(2, len(names) + 1) for some in combinations(names, size)]
+    return [*names, *shared, OTHER, UNCLASSED]
+
+
+def shared_from(models: int) -> float:
+    """Share of its effects from which on a latent is at work in one of so many models."""
+    return SHARED if models <= 3 else 0.9 / models
 
 
 def relative(

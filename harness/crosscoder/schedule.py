@@ -51,6 +51,12 @@ class Schedule:
                 f"training: l1={config.l1:g}, auxiliary={config.auxiliary:g} and save_every={config.save_every} "
                 f"are at least 0, window={config.window:g} is a share of the steps"
             )
+        if config.kind == "batch_topk" and not 1 <= config.k <= config.latents:
+            raise ValueError(f"training.k={config.k} of {config.latents} latents: expected 1 to {config.latents}")
+        if config.decoder_norm is not None and config.decoder_norm <= 0:
+            raise ValueError(f"training.decoder_norm={config.decoder_norm:g}: expected more than 0")
+        if config.seed < 0:
+            raise ValueError(f"training.seed={config.seed}: expected at least 0")
         if config.kind == "batch_topk" and config.k_start is not None and config.k_start < config.k:
             raise ValueError(f"training.k_start={config.k_start} is less than k={config.k}; it falls to k")
         steps = config.tokens // config.batch

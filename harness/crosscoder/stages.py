@@ -23,7 +23,7 @@ from harness.crosscoder.quality import agreement, codes, quality
 from harness.crosscoder.readings import Readings, read_all
 from harness.crosscoder.record import Results, Trained
 from harness.crosscoder.state import STATE, WEIGHTS, load_crosscoder, save_crosscoder
-from harness.crosscoder.tokens import sinks_of, skip, stacked, take, texts_of, token_rows
+from harness.crosscoder.tokens import sinks_of, skip, stacked, take, text_identity, texts_of, token_rows
 from harness.crosscoder.train import new_training
 
 # Tokens over which activations of two seeds' latents are correlated.
@@ -115,7 +115,8 @@ class Study:
                     yield self._read(folder, made)
                     continue
                 if buffer is None:
-                    tokens = self.config.training.tokens
+                    batch, passes = self.config.training.batch, self.config.buffer.passes
+                    tokens = max(self.config.training.tokens, batch * passes)  # a round holds a batch at least
                     place = Path(self.config.out)
                     buffer = ActivationBuffer(
                         lineup, self._rows, self.config.buffer, self._sinks, self._first, seed, tokens, place
@@ -134,7 +135,15 @@ class Study:
         for part, key in (("training", "seed"), ("training", "save_every")):
             parts[part].pop(key)
         held_out = config.analysis.held_out
-        made = {"models": lineup.identities, "layer": lineup.layer, "seed": seed, "held_out": held_out, **parts}
+        text = text_identity(config.text)
+        made = {
+            "models": lineup.identities,
+            "text_files": text,
+            "layer": lineup.layer,
+            "seed": seed,
+            "held_out": held_out,
+            **parts,
+        }
         return json.loads(json.dumps(made))  # as it comes back from a file
 
     def _read(self, folder: Path, made: Mapping[str, Any]) -> tuple[Crosscoder, float]:
@@ -151,6 +160,8 @@ class Study:
         config = replace(self.config.training, seed=seed)
         training = new_training(buffer, len(lineup.members), lineup.width, config, made, folder, self._device())
         training.begin()
+        if training.step:
+            self._say(f"{folder.name}: going on at step {training.step} of {training.schedule.steps}")
         training.run(progress=self.config.progress)
         crosscoder = training.finish()
         record = {

@@ -9,9 +9,12 @@ the ``checkpoints`` are chosen by rule. Keys:
 from __future__ import annotations
 
 import logging
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from harness.config.crosscoder import (
     AnalysisConfig,
@@ -31,6 +34,7 @@ from harness.crosscoder.schedule import Schedule
 from harness.crosscoder.stages import Study
 from harness.crosscoder.tokens import texts_of
 from harness.crosscoder.write import write
+from harness.models import check_place
 
 logger = logging.getLogger(__name__)
 
@@ -105,10 +109,32 @@ def check(config: StudyConfig, variants: bool = False) -> None:
         raise ValueError(
             f"analysis: floor={analysis.floor:g} is a share from 0 to 1, least={analysis.least:g} at least 0"
         )
+    check_place(config.dtype, config.device)
+    if odd := next(_not_finite(asdict(config)), None):
+        raise ValueError(f"{odd}: expected a number")
+    for name, value, least in (
+        ("analysis.seed", analysis.seed, 0),
+        ("pairs.seed", config.pairs.seed, 0),
+        ("pairs.most", 1 if config.pairs.most is None else config.pairs.most, 1),
+        ("buffer.batch_tokens", config.buffer.batch_tokens, 1),
+        ("buffer.megabytes", config.buffer.megabytes, 1),
+        ("seeds", min(config.seeds), 0),
+    ):
+        if value < least:
+            raise ValueError(f"{name}={value}: expected at least {least}")
     if config.text.length < 2:
         raise ValueError(f"text.length={config.text.length}: a row has at least 2 tokens")
     Schedule.of(config.training)
     texts_of(config.text)
+
+
+def _not_finite(settings: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Settings that are no numbers."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _not_finite(value, f"{above}{key}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield f"{above}{key}={value}"
 
 
 def _course(config: StudyConfig, every: Sequence[Member]) -> Course:

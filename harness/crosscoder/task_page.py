@@ -72,6 +72,8 @@ def class_lines(found: Findings, null: Relative | None, names: Sequence[str]) ->
         chosen = [k for k, c in enumerate(told.classes) if c == kind]
         sure = sum(float(told.certainty_K[k]) >= 0.95 for k in chosen)
         effect = [f"{float(told.effect_KM[chosen, m].sum()):+.2f}" for m in range(len(names))]
+        if not chosen and len(names) > 3 and (null is None or kind not in null.classes):
+            continue  # of many models there are many classes
         null_count = "" if null is None else null.classes.count(kind)
         rows.append([kind, len(chosen), "" if kind == UNCLASSED else sure, null_count, *effect])
     head = ["class", "latents", "sure", "in the null", *(f"Σ effect {n}" for n in names)]
@@ -79,8 +81,8 @@ def class_lines(found: Findings, null: Relative | None, names: Sequence[str]) ->
         "### Classes by RelIE",
         "",
         f"Classed: an effect somewhere that is resolved from 0 and at least {told.floor:.4f} (the floor); sure: the",
-        "same class in 95% of the resamples. The null has one model in every place: what is specific or shared by",
-        "two there is error.",
+        "same class in 95% of the resamples. The null has one model in every place; it cannot tell what another seed",
+        "would find, which the share of latents found again does.",
         "",
         *table(head, rows),
     ]
@@ -111,7 +113,7 @@ def flow_lines(steps: Sequence[Step]) -> list[str]:
     ]
 
 
-def ablation_lines(found: Findings, top: int, mean: bool) -> list[str]:
+def ablation_lines(found: Findings, top: int, draws: int, mean: bool) -> list[str]:
     """Classes taken out together, against controls."""
     rows = []
     for kind, cells in found.ablations.items():
@@ -125,7 +127,7 @@ def ablation_lines(found: Findings, top: int, mean: bool) -> list[str]:
                     cell.model,
                     spread(cell.loss),
                     _range(controls, 1.0),
-                    f"{cell.p:.2f}",
+                    number(cell.p),
                     f"{100 * cell.before:.1f} → {percent(cell.accuracy)}",
                     _range(100 * accuracy, 0.1),
                 ]
@@ -137,8 +139,8 @@ def ablation_lines(found: Findings, top: int, mean: bool) -> list[str]:
             "### Classes taken out",
             "",
             f"The {top} strongest latents of each class, {how} together at every position, in every model. Controls:",
-            "as many live latents, as active as these; median and 5% to 95% range; p: share of them that lose or",
-            "gain at least as much.",
+            f"as many live latents, about as active as these, drawn {draws} times; median and 5% to 95% range; p: share",
+            f"of these and the set itself that lose or gain at least as much, so 1/{draws + 1} at least.",
             "",
             *table(head, rows),
         ]

@@ -6,7 +6,9 @@ Axes: R rows, T positions.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -58,7 +60,9 @@ def texts_of(config: TextConfig) -> Texts:
         return lambda: (t.prompt + t.completion for t in corpus.stream(config.seed, "base-late"))
     if config.source == "file":
         if not config.path:
-            raise ValueError("text.source=file needs text.path: a .txt, .jsonl or .jsonl.gz file, or a folder of them")
+            raise ValueError(
+                "text.source=file needs text.path: a .txt or .jsonl file, gzipped or not, or a folder of them"
+            )
         files = _files(Path(config.path))
         return lambda: (text for file in files for text in _read(file, config.column))
     if config.source == "hub":
@@ -66,6 +70,17 @@ def texts_of(config: TextConfig) -> Texts:
             raise ValueError("text.source=hub needs text.path: the id of a data set")
         return lambda: _hub(config)
     raise ValueError(f"text.source={config.source!r}: expected lab, file or hub")
+
+
+def text_identity(config: TextConfig) -> str:
+    """What tells the text of a config from another under the same name: a hash of its files."""
+    if config.source != "file" or not config.path:
+        return ""
+    digest = hashlib.sha256()
+    for file in _files(Path(config.path)):
+        with file.open("rb") as handle:
+            digest.update(f"{file.name}:{hashlib.file_digest(handle, 'sha256').hexdigest()};".encode())
+    return digest.hexdigest()
 
 
 def token_rows(texts: Texts, tokenizer: PreTrainedTokenizerBase, config: TextConfig) -> Iterator[Tensor]:
@@ -135,11 +150,11 @@ def skip(rows: Iterator[Tensor], count: int) -> None:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.name.endswith((".txt", ".jsonl", ".jsonl.gz")))
+        found = sorted(p for p in path.iterdir() if p.name.removesuffix(".gz").endswith((".txt", ".jsonl")))
     else:
         found = [path] if path.is_file() else []
     if not found:
-        raise ValueError(f"text.path={path}: no .txt, .jsonl or .jsonl.gz file there")
+        raise ValueError(f"text.path={path}: no .txt or .jsonl file there, gzipped or not")
     return found
 
 
@@ -147,13 +162,13 @@ def _read(file: Path, column: str) -> Iterator[str]:
     opener = gzip.open if file.suffix == ".gz" else open
     try:
         with opener(file, "rt", encoding="utf-8") as handle:
-            if file.suffix == ".txt":
+            if file.name.removesuffix(".gz").endswith(".txt"):
                 yield from (part for part in handle.read().split("\n\n") if part.strip())
                 return
             for number, line in enumerate(handle, 1):
                 if line.strip():
                     yield _column(json.loads(line), column, f"{file}: line {number}")
-    except (OSError, EOFError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{file} cannot be read: {error}") from error
 
 

@@ -127,18 +127,29 @@ class Training:
     def finish(self) -> Crosscoder:
         """The trained crosscoder, its threshold set so that as many latents are on as in training."""
         assert self.step == self.schedule.steps, f"step {self.step} of {self.schedule.steps}"
+        self._check_finite()
         if self.crosscoder.shape.kind == "batch_topk":
             calibrate(self.crosscoder, self.buffer.sample(SAMPLE))
         return self.crosscoder.requires_grad_(False)
 
     def save(self) -> None:
-        """Writes the state; it replaces the one before when it is whole."""
+        """Writes the state; it replaces the one before when it is whole.
+
+        Raises:
+            ValueError: if a weight is not finite; the state before stands.
+        """
         assert self.folder is not None
+        self._check_finite()
         tensors = {f"crosscoder.{k}": v for k, v in self.crosscoder.state_dict().items()}
         tensors |= optimiser_tensors(self._optimiser)
         tensors |= {"generator": self._generator.get_state(), "alive": self._alive.last_K}
         record = {"made": self.made, "step": self.step, "seconds": self.seconds, "log": self.log}
         write(self.folder / STATE, tensors, {**record, "buffer": self.buffer.state()})
+
+    def _check_finite(self) -> None:
+        for name, parameter in self.crosscoder.named_parameters():
+            if not bool(torch.isfinite(parameter).all()):
+                raise ValueError(f"step {self.step}: {name} is not finite; take a smaller training.rate")
 
     def _start(self) -> None:
         x_BMD = self.buffer.sample(SAMPLE)

@@ -11,7 +11,7 @@ from typing import Any
 from harness.crosscoder.analysis import Findings
 from harness.crosscoder.asked import task_folder
 from harness.crosscoder.contexts import contexts, writes
-from harness.crosscoder.figures import draw_course, draw_flow, draw_relative
+from harness.crosscoder.figures import draw_course, draw_flow, draw_norms, draw_relative
 from harness.crosscoder.flow import flow
 from harness.crosscoder.html import InModel, LatentPage, file_of, write_pages
 from harness.crosscoder.page import course_lines, norm_lines, published_lines, quality_lines
@@ -40,7 +40,9 @@ def write(results: Results, folder: Path) -> Path:
         found, choice, measure = results.course, results.choice, config.measure
         save_figures(folder, {"course": lambda: draw_course(found, choice, measure)})
         blocks.append(course_lines(found, choice, measure, "course.png"))
-    blocks += [quality_lines(results.trained, names), norm_lines(results.trained, names)]
+    shares = relative_norms(results.trained[0].crosscoder)[results.trained[0].quality.live_K]
+    save_figures(folder, {"norms": lambda: draw_norms(shares, names)})
+    blocks += [quality_lines(results.trained, names), norm_lines(results.trained, names, "norms.png")]
     for task, findings in results.tasks.items():
         blocks += _task(results, task, findings, folder)
     blocks += [published_lines(block) for block in config.published]
@@ -93,7 +95,7 @@ def _task(results: Results, task: str, found: Findings, folder: Path) -> list[li
     ]
     if steps:
         blocks.append([*flow_lines(steps), "", f"![from model to model]({own}/flow.png)"])
-    blocks.append(ablation_lines(found, config.analysis.top, config.analysis.mean))
+    blocks.append(ablation_lines(found, config.analysis.top, config.analysis.controls, config.analysis.mean))
     blocks.append(
         [*top_lines(found, names, links), "", f"All pages: [{own}/latents/index.html]({own}/latents/index.html)"]
     )

@@ -1,5 +1,7 @@
 """Effects of latents: against autograd through the code, hooks, closed forms and brute force."""
 
+import math
+
 import pytest
 import torch
 from conftest import ARCHITECTURES, tiny
@@ -153,6 +155,15 @@ class TestControls:
     def test_fewer_where_there_are_no_others(self):
         assert matched(torch.tensor([1.0, 2.0, 0.0]), [0], 2, 0) == [[1], [1]]
         assert matched(torch.tensor([1.0, 0.0]), [0], 2, 0) == [[], []]
+
+    def test_smaller_controls_are_no_controls(self):
+        _, lineup, items, readings, crosscoder = prepared()
+        clean = [differences(lineup, items, m, 40) for m in range(2)]
+        active = torch.zeros(20)
+        active[:3] = 1.0
+        (cell, _) = ablate(crosscoder, lineup, items, readings, clean, [0, 1], active, 5, seed=0)
+        assert cell.control_losses == ()
+        assert math.isnan(cell.p)
 
     def test_ablation_of_a_class(self):
         _, lineup, items, readings, crosscoder = prepared()

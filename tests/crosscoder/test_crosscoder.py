@@ -208,6 +208,7 @@ def test_agreement_knows_the_same_code_in_another_order():
     [
         ({"kind": "topk"}, "kind"),
         ({"kind": "batch_topk", "k": 200}, "k=200"),
+        ({"decoder_norm": -1.0}, "decoder_norm"),
         ({"tokens": 10}, "less than one batch"),
         ({"dead": "never"}, "training.dead"),
         ({"rate": 0.0}, "training.rate"),

@@ -143,6 +143,10 @@ def test_bad_input_on_the_command_line(capsys, tmp_path):
         (["models=[lab-base]", f"pairs.tasks=[{tmp_path}/x]"], "no file or folder"),
         (["models=[lab-base]", "layer=9", f"out={tmp_path}"], "layers 0 to 3"),
         (["models=[lab-base,lab-base-step@]"], "NAME@REVISION"),
+        (["models=[lab-base]", "dtype=foo"], "dtype='foo'"),
+        (["models=[lab-base]", "training.l1=nan"], "training.l1=nan"),
+        (["models=[lab-base]", "analysis.seed=-1"], "analysis.seed=-1"),
+        (["models=[lab-base]", "pairs.most=0"], "pairs.most=0"),
         (["models=[lab-base]", "pairs.tasks=[a/x.tsv,b/x.tsv]"], "share the folder x"),
     ):
         assert main(given) == 2

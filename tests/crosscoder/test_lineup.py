@@ -1,5 +1,7 @@
 """Models in step: reading a layer, replacing it, variants swapped in, the buffer and the stream of tokens."""
 
+import gzip
+
 import pytest
 import torch
 from conftest import ARCHITECTURES, VOCAB, tiny
@@ -10,7 +12,7 @@ from harness.crosscoder.asked import skips_first
 from harness.crosscoder.buffer import ActivationBuffer
 from harness.crosscoder.lineup import Lineup, Member
 from harness.crosscoder.readings import batches, read_all, replaced
-from harness.crosscoder.tokens import kept, sinks_of, stacked, take, texts_of, token_rows
+from harness.crosscoder.tokens import kept, sinks_of, stacked, take, text_identity, texts_of, token_rows
 from harness.patch import Patch
 
 
@@ -161,10 +163,18 @@ class TestTokens:
         (tmp_path / "b.txt").write_text("w5\nw6\n\nw7\n")
         config = TextConfig(source="file", path=str(tmp_path))
         assert list(texts_of(config)()) == ["w2 w3", "w4", "w5\nw6", "w7\n"]
+        before = text_identity(config)
+        (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"w8"))
+        assert list(texts_of(config)())[-1] == "w8"
+        assert text_identity(config) != before
+        (tmp_path / "d.jsonl.gz").write_bytes(gzip.compress(b'{"text": "w9"}' * 50)[:-12])
+        with pytest.raises(ValueError, match=r"d\.jsonl\.gz cannot be read"):
+            list(texts_of(config)())
+        (tmp_path / "d.jsonl.gz").unlink()
         config.column = "story"
         with pytest.raises(ValueError, match="line 1: no text in column 'story'"):
             list(texts_of(config)())
-        with pytest.raises(ValueError, match=r"no \.txt"):
+        with pytest.raises(ValueError, match=r"no \.txt or"):
             texts_of(TextConfig(source="file", path=str(tmp_path / "none")))
         with pytest.raises(ValueError, match="expected lab, file or hub"):
             texts_of(TextConfig(source="net"))

@@ -9,7 +9,7 @@ from crosscoder_support import NO_SINKS, tokenizer
 
 from harness.config.crosscoder import PairsConfig
 from harness.crosscoder.asked import items_of
-from harness.crosscoder.items import Pair, encode, lab_pairs, limited
+from harness.crosscoder.items import Pair, encode, lab_pairs
 from harness.crosscoder.pair_files import read_pairs
 from harness.lab import corpus
 
@@ -75,6 +75,17 @@ class TestFiles:
     def test_table_with_a_head(self, tmp_path):
         pairs, _ = self.read(tmp_path, "a.tsv", "phenomenon\tsen\twrong_sen\nSV-#\tel gato come\tel gato comen\n")
         assert pairs == [Pair("el gato", " come", " comen", "SV-#", "el gato")]
+
+    def test_a_line_is_ended_by_a_newline_alone(self, tmp_path):
+        (tmp_path / "a.jsonl").write_text(
+            '{"prefix": "a\u2028b", "right": " c", "wrong": " d"}\r\n', encoding="utf-8-sig"
+        )
+        assert read_pairs(tmp_path / "a.jsonl")[0][0].prefix == "a\u2028b"
+
+    def test_folders_below(self, tmp_path):
+        (tmp_path / "x").mkdir()
+        (tmp_path / "x" / "one.jsonl").write_text(self.lines({"prefix": "a", "right": " b", "wrong": " c"}))
+        assert len(read_pairs(tmp_path)[0]) == 1
 
     def test_a_folder_with_gzip(self, tmp_path):
         row = self.lines({"prefix": "a", "right": " b", "wrong": " c"})
@@ -144,6 +155,16 @@ class TestItems:
         with pytest.raises(ValueError, match="none of the 1 pairs"):
             encode([Pair("w2", right, wrong, "g", "c")], tokenizer(), NO_SINKS, True)
 
+    def test_so_many_of_each_group_that_fit(self):
+        bad = Pair("w2", " w3", " w3", "g", "c")
+        fine = [Pair(f"w{i}", " w40", " w41", "gh"[i % 2], str(i)) for i in range(2, 32)]
+        few = encode([bad, *fine, bad], tokenizer(), NO_SINKS, True, 5, 0)
+        assert [few.groups.count(g) for g in "gh"] == [5, 5]
+        assert list(few.pairs) == [p for p in fine if p in few.pairs], "in their order"
+        again = encode([bad, *fine, bad], tokenizer(), NO_SINKS, True, 5, 1)
+        assert again.pairs != few.pairs
+        assert len(encode(fine, tokenizer(), NO_SINKS, True)) == 30
+
     def test_differences(self):
         items = encode([Pair("w2", " w4", " w5", "g", "c")], tokenizer(), NO_SINKS, True)
         logits = torch.zeros(1, 64)
@@ -157,12 +178,8 @@ class TestLab:
         assert len({(p.prefix, p.right) for p in pairs}) == len(pairs) == 150
         assert all(corpus.split_of("agreement", p.cluster) == "test" for p in pairs)
 
-    def test_limit_by_group(self):
-        pairs = lab_pairs("agreement", 200, 0)
-        few = limited(pairs, 20, 0)
-        assert {p.group: sum(q.group == p.group for q in few) for p in few} == {"same": 20, "differs": 20}
-        assert few == [p for p in pairs if p in few]
-        assert limited(pairs, None, 0) == pairs
+    def test_it_ends_where_there_are_no_more(self):
+        assert 300 < len(lab_pairs("agreement", 10**6, 0)) < 400
 
     def test_groups_and_tasks_that_are_not_there(self, tmp_path):
         with pytest.raises(ValueError, match="lab task 'x'"):

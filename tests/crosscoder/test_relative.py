@@ -47,6 +47,16 @@ def test_classes_of_three(share, kind):
     assert class_of(share, "ABC") == kind
 
 
+def test_classes_of_four():
+    assert class_of([0.25] * 4, "ABCD") == "A-B-C-D"
+    assert class_of([0.32, 0.32, 0.31, 0.05], "ABCD") == "A-B-C"
+    assert class_of([0.75, 0.25, 0, 0], "ABCD") == "A"
+    names = class_names("ABCD")
+    generator = torch.Generator().manual_seed(0)
+    for share in shares(torch.rand(300, 4, generator=generator) ** 3).tolist():
+        assert class_of(share, "ABCD") in names
+
+
 def test_classes_of_two():
     kinds = [class_of([1 - s, s], "AB") for s in (0.1, 0.35, 0.5, 0.69, 0.9)]
     assert kinds == ["A", "A-B", "A-B", "A-B", "B"]
@@ -145,6 +155,11 @@ class TestChoice:
         found = choose(course_of([0.4, 0.5, 0.5, 0.9], like))
         assert found.indices == (0, 2, 3)
         assert "least like" in found.why
+
+    @pytest.mark.parametrize("accuracy", [[0.9, 0.8, 0.7], [0.52, 0.51, 0.5, 0.505], [0.5, 0.5, 0.5]])
+    def test_where_nothing_rises_the_least_alike_is_taken(self, accuracy):
+        found = choose(course_of(accuracy))
+        assert found.indices[0] < found.indices[1] < found.indices[2] == len(accuracy) - 1
 
     def test_too_few(self):
         with pytest.raises(ValueError, match="three checkpoints"):
