@@ -139,8 +139,8 @@ def ablation_lines(found: Findings, top: int, draws: int, mean: bool) -> list[st
             "### Classes taken out",
             "",
             f"The {top} strongest latents of each class, {how} together at every position, in every model. Controls:",
-            f"as many live latents, about as active as these, drawn {draws} times; median and 5% to 95% range; p: share",
-            f"of these and the set itself that lose or gain at least as much, so 1/{draws + 1} at least.",
+            f"as many live latents, about as active as these, drawn {draws} times; median and 5% to 95% range; p:",
+            f"share of these and the set itself that lose or gain at least as much, so 1/{draws + 1} at least.",
             "",
             *table(head, rows),
         ]
