@@ -185,5 +185,6 @@ def draw_flow(steps: Sequence[Step], names: Sequence[str]) -> Figure:
     axes.set_xlim(-0.3, len(steps) + 0.3)
     axes.set_ylim(-most * 0.25, most * 1.05)
     axes.set_axis_off()
-    axes.set_title("latents at work on the task (RelIE at least 0.3), from model to model", fontsize=9)
+    bound = shared_from(len(names))
+    axes.set_title(f"latents at work on the task (RelIE at least {bound:.2g}), from model to model", fontsize=9)
     return figure

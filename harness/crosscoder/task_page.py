@@ -10,7 +10,7 @@ from torch import Tensor
 from harness.crosscoder.analysis import Findings
 from harness.crosscoder.flow import Step
 from harness.crosscoder.page import number, percent, spread, table
-from harness.crosscoder.relative import UNCLASSED, Relative, class_names
+from harness.crosscoder.relative import UNCLASSED, Relative, class_names, shared_from
 
 
 def task_lines(found: Findings, names: Sequence[str]) -> list[str]:
@@ -106,8 +106,8 @@ def flow_lines(steps: Sequence[Step]) -> list[str]:
     return [
         "### From model to model",
         "",
-        "Latents at work in a model: RelIE there at least 0.3. Size: of their effects, summed; in the later model, but",
-        "of those that are lost in the earlier.",
+        f"Latents at work in a model: RelIE there at least {shared_from(len(steps) + 1):.2g}. Size: of their effects,",
+        "summed; in the later model, but of those that are lost in the earlier.",
         "",
         *table(head, rows),
     ]
