@@ -19,6 +19,7 @@ from typing import Any
 from harness.config.crosscoder import (
     AnalysisConfig,
     BufferConfig,
+    CrosscoderConfig,
     PairsConfig,
     StudyConfig,
     TextConfig,
@@ -160,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if {"-h", "--help"} & set(given):
-        kinds = (StudyConfig, TextConfig, BufferConfig, TrainingConfig, PairsConfig, AnalysisConfig)
+        kinds = (StudyConfig, CrosscoderConfig, TextConfig, BufferConfig, TrainingConfig, PairsConfig, AnalysisConfig)
         print("\n".join([__doc__ or "", *(f"{kind.__name__}: {kind.__doc__}" for kind in kinds)]))
         return 0
     try:

@@ -92,7 +92,7 @@ def token_rows(texts: Texts, tokenizer: PreTrainedTokenizerBase, config: TextCon
     end = tokenizer.eos_token_id
     carried: list[int] = []
     for text in texts():
-        ids = list(tokenizer(text)["input_ids"])
+        ids = list(tokenizer(text, verbose=False)["input_ids"])  # rows are cut below
         if config.packed:
             carried += ids + ([] if end is None else [end])
             while len(carried) >= config.length:
