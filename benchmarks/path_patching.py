@@ -28,7 +28,6 @@ from harness.anatomy import Anatomy
 from harness.circuits.cost import Cost
 from harness.circuits.edges import Edges, Effect
 from harness.circuits.effects import Effects
-from harness.circuits.loading import load
 from harness.circuits.methods import Methods
 from harness.circuits.metrics import measure
 from harness.circuits.nodes import Head, Receiver
@@ -39,6 +38,7 @@ from harness.circuits.tasks import METRICS, TASKS, draw_sets
 from harness.circuits.trace import attention_flops
 from harness.config.circuits import CircuitConfig
 from harness.lab.planted import planted
+from harness.loading import load
 
 
 class Loop:

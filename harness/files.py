@@ -1,14 +1,16 @@
-"""Writing a file so that a reader sees the old one or the new one, never a part.
+"""Reading a text, and writing a file so that a reader sees the old one or the new one, never a part.
 
-The text goes to a temporary file in the same folder, is synced, and takes the name by a rename;
+What is written goes to a temporary file in the same folder, is synced, and takes the name by a rename;
 the folder is synced after it. On any exception, Ctrl-C included, the temporary file is removed and
 the old file stands. The price is two syncs a file.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -38,6 +40,19 @@ def atomic_write(path: Path) -> Iterator[TextIOWrapper]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, gzipped or not; a byte order mark is no part of it.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    try:
+        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return raw.decode("utf-8-sig")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

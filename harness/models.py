@@ -77,21 +77,6 @@ class Base:
         return self.ref.name
 
 
-DTYPES = ("float32", "float64", "bfloat16", "float16", "auto")
-
-
-def check_place(dtype: str, device: str) -> None:
-    """Checks where and how a model is to be held, before it is loaded.
-
-    Raises:
-        ValueError: for an unknown dtype, or a GPU where there is none.
-    """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype!r}: expected {', '.join(DTYPES)}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device={device}: there is no GPU here; take device=cpu")
-
-
 def load_base(ref: ModelRef) -> Base:
     """Loads model and tokenizer and fingerprints the weights.
 

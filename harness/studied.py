@@ -6,8 +6,6 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
 from harness.config.compose import known, names_of
 from harness.config.crosscoder import StudyConfig
 from harness.config.schema import RunConfig
@@ -17,6 +15,7 @@ from harness.crosscoder.lineup import Member
 from harness.crosscoder.study import check, study
 from harness.evaluation.cells import file_name
 from harness.evaluation.grid import model_ref, source_of
+from harness.loading import device_of
 from harness.models import Base, ModelRef, load_base, load_model
 from harness.variants import Context, build
 
@@ -85,7 +84,7 @@ def _are_variants(config: StudyConfig) -> bool:
 def _variants(run: RunConfig, model: str, config: StudyConfig) -> list[Member]:
     """Variants of one resident base."""
     ref, known_of = model_ref(model, run)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    device = device_of(config.device)
     load = lru_cache(maxsize=1)(lambda: load_base(replace(ref, dtype=config.dtype, device=device, device_map=None)))
 
     def other(name: str, place: str = "cpu") -> ModelRef:

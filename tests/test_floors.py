@@ -24,6 +24,7 @@ FLOORS = {
     "engine": 2, "training": 2,
     "patch": 1.5,
     "stored": 1.5,
+    "forwards": 1, "loading": 1.2,
     "models": 1, "data": 1, "grading": 1, "lab": 1,
     "config": 0, "anatomy": 0, "files": 0, "statistics": 0, "figures": 0.5, "sandbox": 0, "workers": 0,
 }  # fmt: skip

@@ -8,8 +8,8 @@ projection that is wrapped (by LoRA) is called as it stands.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
+from harness.forwards import attention_named, layer_and_scaling
+
 NAME = "harness_circuits"
-# What layers may pass along that changes nothing here; anything else would be ignored in silence.
-_HARMLESS = {"dropout", "position_ids", "use_cache", "output_attentions", "is_causal", "position_embeddings"}
 
 
 # (layer, q_BHSD, k_BGSD, v_BGSD, scaling, sliding window) -> z_BHSD: one layer's attention. Axes: B rows, H heads, G
@@ -65,24 +65,14 @@ def _forward(
     **rest: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls in each layer."""
-    odd = [name for name, value in rest.items() if value is not None and name not in _HARMLESS]
-    assert not odd, f"{type(module).__name__} asks its attention for {odd}, which is not known here"
     assert circuit is not None and attention_mask is None
-    layer = module.layer_idx
-    assert isinstance(layer, int)
-    scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
+    layer, scaling = layer_and_scaling(module, query.shape[-1], scaling, rest)
     return circuit(layer, query, key, value, scaling, sliding_window).transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(NAME, _forward)
 
 
-@contextmanager
-def circuit_attention(model: PreTrainedModel) -> Iterator[None]:
+def circuit_attention(model: PreTrainedModel) -> AbstractContextManager[None]:
     """Layers of the model look up the attention above for the length of the block."""
-    before = model.config._attn_implementation
-    model.config._attn_implementation = NAME
-    try:
-        yield
-    finally:
-        model.config._attn_implementation = before
+    return attention_named(model, NAME)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from harness.circuits.figure import write_figures
 from harness.circuits.finding import Finder, Finding, find_reference
-from harness.circuits.loading import load
 from harness.circuits.nodes import heads_text
 from harness.circuits.settings import check_settings
 from harness.circuits.tables import finding_lines
 from harness.config.circuits import CircuitConfig, circuit_settings
 from harness.config.typed import typed_overrides
+from harness.loading import load
 
 
 @dataclass

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from harness.anatomy import ARCHITECTURES
 from harness.circuits.attention import Attends, circuit_attention
 from harness.circuits.nodes import Head
+from harness.forwards import input_device, replaced
 
 Places = slice | Tensor
 # BLOOM's attention adds the residual stream to its own output, and moves scores by ALiBi.
@@ -90,7 +91,7 @@ class Stack:
     @property
     def device(self) -> torch.device:
         """Where token ids go in."""
-        return next(self.model.get_input_embeddings().parameters()).device
+        return input_device(self.model)
 
     @property
     def heads(self) -> tuple[Head, ...]:
@@ -166,7 +167,7 @@ class Stack:
 
     def replay(self, layer: int, x_BSE: Tensor, out_BSE: Tensor, call: Mapping[str, Any]) -> Tensor:
         """The layer with its attention's output given: norms and MLP alone are computed, position by position."""
-        with _replaced(self._attention[layer], lambda *_, **__: (out_BSE, None)):
+        with replaced([self._attention[layer]], lambda *_, **__: (out_BSE, None)):
             return _first(self._layers[layer](x_BSE, **call))
 
     def qkv(self, layer: int, x_BSE: Tensor, places: Places, call: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
@@ -217,16 +218,3 @@ def _at(call: Mapping[str, Any], places: Places) -> dict[str, Any]:
     if isinstance(positions := call.get("position_ids"), Tensor):
         out["position_ids"] = pick(positions)
     return out
-
-
-@contextmanager
-def _replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
-    """Another forward for the length of the block; one that accelerate put on the instance comes back."""
-    own = module.__dict__.get("forward")
-    module.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        del module.__dict__["forward"]
-        if own is not None:
-            module.__dict__["forward"] = own

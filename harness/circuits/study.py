@@ -23,7 +23,6 @@ from harness.circuits.cost import Cost
 from harness.circuits.effects import NoEffectError
 from harness.circuits.figure import draw_curves, write_figures
 from harness.circuits.finding import Finder, Finding, find_reference
-from harness.circuits.loading import load
 from harness.circuits.published import published_lines
 from harness.circuits.settings import check_settings
 from harness.circuits.tables import LABELS, cost_table, head_lists, prompts_line, saving_line, spaced, task_table
@@ -33,6 +32,7 @@ from harness.config.published_circuits import PublishedCircuits
 from harness.config.typed import typed_overrides
 from harness.figures import save_figures
 from harness.files import write_text
+from harness.loading import load
 from harness.models import Base
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ Axes: B rows, T positions, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.anatomy import ARCHITECTURES
+from harness.forwards import input_device, replaced
 from harness.models import Base, tokenizer_digest
 from harness.patch import Patch
 
@@ -118,7 +119,7 @@ class Reader:
     @property
     def device(self) -> torch.device:
         """Where token ids go in."""
-        return next(self.model.get_input_embeddings().parameters()).device
+        return input_device(self.model)
 
     def read(self, ids_BT: Tensor, attention_BT: Tensor | None = None) -> Tensor:
         """The layer's output, ``[B, T, D]``; nothing behind it is computed."""
@@ -155,7 +156,7 @@ class Reader:
             return (x_BTD,) if self._as_tuple else x_BTD
 
         # Of the layers before, what they return is thrown away: each hands on the same tensor.
-        with _replaced(self._layers[: self._index + 1], given):
+        with replaced(self._layers[: self._index + 1], given):
             return self.logits(ids_BT, attention_BT, at_B)
 
     @property
@@ -172,21 +173,6 @@ class Reader:
 
 # Architectures whose layers return a tuple.
 _TUPLES = frozenset({"bloom"})
-
-
-@contextmanager
-def _replaced(modules: Iterable[nn.Module], forward: Callable[..., Any]) -> Iterator[None]:
-    """Another forward for some modules, for the length of the block; accelerate's own come back."""
-    own = [(module, module.__dict__.get("forward")) for module in modules]
-    for module, _ in own:
-        module.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        for module, before in own:
-            del module.__dict__["forward"]
-            if before is not None:
-                module.__dict__["forward"] = before
 
 
 def _width(model: PreTrainedModel) -> int:

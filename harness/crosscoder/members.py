@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-import torch
-
-from harness.config.compose import compose_model
 from harness.crosscoder.lineup import Member
+from harness.loading import ref_of
 from harness.models import Base, ModelRef, load_base
 
 
@@ -24,12 +22,10 @@ def members(names: Sequence[str], device: str, dtype: str, resident: bool) -> li
     Raises:
         ValueError: for a name that is none of these.
     """
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     out = []
     for name in names:
-        short, config = compose_model(name)
-        ref = ModelRef(short, config.path, config.revision, dtype, chosen)
-        out.append(Member(short, _resident(ref) if resident else _passing(ref)))
+        ref = ref_of(name, device, dtype)
+        out.append(Member(ref.name, _resident(ref) if resident else _passing(ref)))
     return out
 
 

@@ -14,15 +14,14 @@ A pair of sentences is cut at the first word that differs; sentences that differ
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from harness.crosscoder.items import Pair
+from harness.files import read_text
 
 ENDINGS = (".jsonl", ".json", ".tsv", ".txt")
 SENTENCES = (("sentence_good", "sentence_bad"), ("good", "bad"), ("sen", "wrong_sen"))
@@ -62,11 +61,7 @@ def _files(path: Path) -> Iterator[Path]:
 
 def _rows(file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows with where they stand."""
-    try:
-        raw = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
+    text = read_text(file)
     name = file.name.removesuffix(".gz")
     lines = [(number, line.rstrip("\r")) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if name.endswith(".json"):

@@ -25,6 +25,7 @@ from harness.crosscoder.record import Results, Trained
 from harness.crosscoder.state import STATE, WEIGHTS, load_crosscoder, save_crosscoder
 from harness.crosscoder.tokens import sinks_of, skip, stacked, take, text_identity, texts_of, token_rows
 from harness.crosscoder.train import new_training
+from harness.loading import device_of
 
 # Tokens over which activations of two seeds' latents are correlated.
 AGREED = 16_384
@@ -148,7 +149,7 @@ class Study:
 
     def _read(self, folder: Path, made: Mapping[str, Any]) -> tuple[Crosscoder, float]:
         crosscoder, record = load_crosscoder(folder / WEIGHTS)
-        crosscoder.to(self._device())
+        crosscoder.to(device_of(self.config.device))
         if record["made"] != made:
             raise ValueError(f"{folder} holds a crosscoder of other settings or models; remove it or take another out")
         self._say(f"{folder.name}: trained already")
@@ -158,7 +159,8 @@ class Study:
         self, lineup: Lineup, buffer: ActivationBuffer, seed: int, folder: Path, made: Mapping[str, Any]
     ) -> tuple[Crosscoder, float]:
         config = replace(self.config.training, seed=seed)
-        training = new_training(buffer, len(lineup.members), lineup.width, config, made, folder, self._device())
+        device = device_of(self.config.device)
+        training = new_training(buffer, len(lineup.members), lineup.width, config, made, folder, device)
         training.begin()
         if training.step:
             self._say(f"{folder.name}: going on at step {training.step} of {training.schedule.steps}")
@@ -176,11 +178,6 @@ class Study:
         save_crosscoder(crosscoder, folder / WEIGHTS, record)
         (folder / STATE).unlink(missing_ok=True)
         return crosscoder, training.seconds
-
-    def _device(self) -> str:
-        if self.config.device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        return self.config.device
 
     def _rows(self) -> Iterator[Tensor]:
         """Rows of the training: those of the text behind the held-out ones."""

@@ -35,7 +35,7 @@ from harness.crosscoder.schedule import Schedule
 from harness.crosscoder.stages import Study
 from harness.crosscoder.tokens import texts_of
 from harness.crosscoder.write import write
-from harness.models import check_place
+from harness.loading import check_place
 
 logger = logging.getLogger(__name__)
 

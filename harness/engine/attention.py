@@ -8,7 +8,7 @@ call. No module of the model is replaced, and a patch that is in stays in.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -17,10 +17,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from harness.engine import bloom
+from harness.forwards import attention_named, layer_and_scaling
 
 NAME = "harness_engine"
-# What layers may pass along that changes nothing here; anything else would be ignored in silence.
-_HARMLESS = {"dropout", "position_ids", "use_cache", "output_attentions", "is_causal", "position_embeddings"}
 
 
 class Attends(Protocol):
@@ -133,12 +132,8 @@ def _forward(
     **rest: Any,
 ) -> tuple[Tensor, None]:
     """What transformers calls in each layer; the batch is one row of packed tokens."""
-    odd = [name for name, value in rest.items() if value is not None and name not in _HARMLESS]
-    assert not odd, f"{type(module).__name__} asks its attention for {odd}, which the engine does not know"
     assert engine is not None and attention_mask is None and query.shape[0] == 1
-    scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
-    layer = module.layer_idx
-    assert isinstance(layer, int)
+    layer, scaling = layer_and_scaling(module, query.shape[-1], scaling, rest)
     out = engine.attend(layer, query[0], key[0], value[0], scaling, sliding_window)
     return out.transpose(0, 1)[None].contiguous(), None
 
@@ -149,15 +144,6 @@ AttentionInterface.register(NAME, _forward)
 @contextmanager
 def engine_attention(model: PreTrainedModel) -> Iterator[None]:
     """Layers of the model look up the engine's attention for the length of the block."""
-    before = model.config._attn_implementation
-    model.config._attn_implementation = NAME
-    try:
-        with bloom.engine_attention(model) if model.config.model_type == "bloom" else _nothing():
-            yield
-    finally:
-        model.config._attn_implementation = before
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
+    of_bloom = bloom.engine_attention(model) if model.config.model_type == "bloom" else nullcontext()
+    with attention_named(model, NAME), of_bloom:
+        yield

@@ -17,6 +17,7 @@ from harness.engine.attention import Attends, engine_attention
 from harness.engine.blocks import Slice
 from harness.engine.head import Head
 from harness.engine.tree import Ints, PrefixTree
+from harness.forwards import input_device
 
 logger = logging.getLogger(__name__)
 KeysValues = dict[int, tuple[Tensor, Tensor]]  # layer -> [kv_heads, tokens, head_size] each
@@ -37,7 +38,7 @@ class Core:
 
     def hidden(self, tokens: Ints, positions: Ints, engine: Attends) -> Tensor:
         """Last hidden states, normed, ``[tokens, hidden]``."""
-        device = next(self.model.get_input_embeddings().parameters()).device
+        device = input_device(self.model)
         ids = torch.from_numpy(np.ascontiguousarray(tokens)).to(device)
         places = torch.from_numpy(np.ascontiguousarray(positions)).to(device)
         out = self.model.base_model(

@@ -26,6 +26,7 @@ from harness.evaluation.runner import stage_of
 from harness.evaluation.session import Session
 from harness.evaluation.store import Store
 from harness.evaluation.work import Work
+from harness.loading import device_of
 from harness.models import Base, ModelRef, load_base, load_model
 from harness.patch import Patch, export
 from harness.sandbox import Limits, Sandbox, open_sandbox
@@ -263,6 +264,4 @@ class Bench:
     def _device(device: str) -> str:
         if device.startswith("cuda") and not torch.cuda.is_available():
             raise ValueError(f"runtime.device={device}: torch sees no such device here; auto or cpu will do")
-        if device != "auto":
-            return device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return device_of(device)

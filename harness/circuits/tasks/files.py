@@ -11,11 +11,9 @@ A list of objects (or one under ``prompts``, as auto-circuit writes it), each wi
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import random
-import zlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +24,7 @@ from transformers import PreTrainedTokenizerBase
 from harness.circuits.tasks.encode import Encoder, UnfitError, stack
 from harness.circuits.tasks.pairs import Pair
 from harness.circuits.tasks.sets import TaskSets, cut
+from harness.files import read_text
 
 logger = logging.getLogger(__name__)
 _NAMES = {
@@ -42,11 +41,7 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         ValueError: for a file that cannot be read, or an entry that is no pair, with its number.
     """
-    try:
-        raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        text = raw.decode("utf-8-sig")
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    text = read_text(path)
     try:
         content = json.loads(text)
     except RecursionError as error:
