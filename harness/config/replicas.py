@@ -45,6 +45,8 @@ def of_all_seeds(label: str) -> str:
 def _draws(spec: VariantSpec) -> bool:
     if spec.method in _TRAINED:
         return True
+    if spec.method == "noise":  # other batches draw nothing
+        return spec.config.seed is not None
     return getattr(spec.config, "mode", None) == "reinit" or getattr(spec.config, "order", None) == "shuffled"
 
 

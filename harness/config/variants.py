@@ -39,6 +39,23 @@ class BaseVariant:
 
 
 @dataclass
+class NoiseVariant:
+    """The base, asked once more in other batches: what differs from the base's own row is noise.
+
+    Attributes:
+        batch_size: as `RuntimeConfig`'s, for this row.
+        batch_tokens: as `RuntimeConfig`'s, for this row.
+        seed: of sampling, for this row; null keeps the run's. Shots stay the run's in any case: other shots ask
+            another question.
+    """
+
+    method: str = "noise"
+    batch_size: int = 1
+    batch_tokens: int = 1024
+    seed: int | None = None
+
+
+@dataclass
 class MergeVariant:
     """Parts of a donor in the base (Stethoscope for Networks, section 2.2).
 
@@ -165,6 +182,7 @@ class CircuitVariant:
 DESTROY_MODES = ("zero", "reinit", "remove")
 VARIANTS: dict[str, type] = {
     "base": BaseVariant,
+    "noise": NoiseVariant,
     "merge": MergeVariant,
     "destroy": DestroyVariant,
     "checkpoint": CheckpointVariant,

@@ -15,6 +15,7 @@ from filelock import FileLock
 from transformers import PreTrainedModel
 
 from harness.config.schema import RuntimeConfig
+from harness.config.variants import NoiseVariant
 from harness.engine import Plans, chat_of
 from harness.evaluation.cells import CellResult, file_name
 from harness.evaluation.claims import Claims
@@ -140,7 +141,10 @@ class Bench:
     def cell(self, planned: PlannedCell) -> Cell:
         """A cell with its model, patch and data loaded."""
         base = self.base(planned.model)
-        sandbox = self._sandbox_of(planned)
+        sandbox, runtime = self._sandbox_of(planned), self.grid.run.runtime
+        noise = planned.variant.config if isinstance(planned.variant.config, NoiseVariant) else None
+        if noise is not None:
+            runtime = replace(runtime, batch_size=noise.batch_size, batch_tokens=noise.batch_tokens)
         return Cell(
             name=planned.name,
             base=base,
@@ -148,7 +152,7 @@ class Bench:
             task=self.task(planned),
             limit=self.grid.run.limit,
             seed=self.grid.run.seed,
-            runtime=self.grid.run.runtime,
+            runtime=runtime,
             engine=self.grid.run.engine,
             sandbox={"name": sandbox.name, **asdict(self._limits())} if sandbox else None,
             command=self.command,
@@ -156,6 +160,7 @@ class Bench:
             session=self.session.name,
             load=Documents(source_of(self.grid.run), lambda: self._sandbox(False)).task,
             stage=stage_of,
+            noise=noise,
         )
 
     def base(self, ref: ModelRef) -> Base:

@@ -14,7 +14,7 @@ from harness.config.paths import LAB_WEIGHTS
 from harness.config.replicas import of_all_seeds, replicas
 from harness.config.schema import GateConfig, ModelConfig, RunConfig, RuntimeConfig, TaskConfig
 from harness.config.specs import VariantSpec, compose_entry, compose_variant, inner_of, short
-from harness.config.variants import DESTROY_MODES
+from harness.config.variants import DESTROY_MODES, NoiseVariant
 from harness.data import DataSource
 from harness.engine import ENGINES
 from harness.evaluation.cells import CellName
@@ -175,6 +175,10 @@ def _check_variant(spec: VariantSpec, ref: ModelRef, run: RunConfig) -> None:
         for parts in [getattr(step.config, "parts", None), *(r.parts for r in getattr(step.config, "rules", ()))]:
             if parts:
                 parse_parts(parts)
+        if isinstance(step.config, NoiseVariant):
+            for name in ("batch_size", "batch_tokens"):
+                if (value := getattr(step.config, name)) < 1:
+                    raise ValueError(f"variant {step.label}: {name} {value}: give a positive number")
         mode = getattr(step.config, "mode", None)
         if mode is not None and mode not in DESTROY_MODES:
             raise unknown(f"mode of variant {step.label}", mode, DESTROY_MODES)

@@ -13,6 +13,7 @@ from importlib.metadata import version
 from typing import Any
 
 from harness.config.schema import RuntimeConfig
+from harness.config.variants import NoiseVariant
 from harness.data import rows_digest
 from harness.engine import depends_on_batch, engine_of
 from harness.evaluation.cells import CellName, identity_digest
@@ -42,6 +43,7 @@ class Cell:
         session: which session runs it.
         load: loads another task by name, for variants that look at its documents.
         stage: what a router may use of the cell.
+        noise: the cell asks the base again, in other batches or with another seed of sampling; None for all others.
     """
 
     name: CellName
@@ -58,6 +60,12 @@ class Cell:
     session: str = ""
     load: Callable[[str], LoadedTask] | None = None
     stage: Callable[[Cell], Stage] | None = None
+    noise: NoiseVariant | None = None
+
+    @property
+    def sampling_seed(self) -> int:
+        """Seed of sampled texts: the run's, unless noise has one of its own."""
+        return self.seed if self.noise is None or self.noise.seed is None else self.noise.seed
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -96,6 +104,7 @@ class Cell:
             "sandbox": self.sandbox if self.task.config.scorer == "code" else None,
             "versions": {name: version(name) for name in _LIBRARIES},
             **routed,
+            **({"noise": asdict(self.noise)} if self.noise is not None else {}),
             **({"processor": processor_digest(self.base.processor)} if self.base.processor is not None else {}),
         }
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from harness.evaluation.cells import CellResult, Outcome
-from harness.statistics import Comparison, Estimate, compare, mean_interval
+from harness.statistics import Comparison, Estimate, compare, is_binary, mean_interval
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,15 @@ def estimate(result: CellResult, outcomes: list[Outcome]) -> Estimate:
     return mean_interval([o.metrics[result.metric] for o in rows], clusters_of(rows))
 
 
-def pair(result: CellResult, outcomes: list[Outcome], other: CellResult, other_outcomes: list[Outcome]) -> Pairing:
-    """Compares two cells on the documents that both were asked in the same words."""
+def pair(
+    result: CellResult,
+    outcomes: list[Outcome],
+    other: CellResult,
+    other_outcomes: list[Outcome],
+    test: str = "auto",
+    interval: str = "auto",
+) -> Pairing:
+    """Compares two cells on the documents that both were asked in the same words; test and interval as `compare`'s."""
     if differing := differing_keys(result, other):
         return Pairing(None, differing=differing)
     ours, theirs = scored(result, outcomes), scored(other, other_outcomes)
@@ -46,7 +55,10 @@ def pair(result: CellResult, outcomes: list[Outcome], other: CellResult, other_o
         return Pairing(None, unpaired)
     a = [ours[key].metrics[result.metric] for key in common]
     b = [theirs[key].metrics[result.metric] for key in common]
-    return Pairing(compare(a, b, clusters_of([ours[key] for key in common])), unpaired)
+    # Outcomes that are not right/wrong (counts, log-likelihoods) have no McNemar's.
+    test = "auto" if test == "mcnemar" and not (is_binary(np.array(a)) and is_binary(np.array(b))) else test
+    clusters = clusters_of([ours[key] for key in common])
+    return Pairing(compare(a, b, clusters, test=test, interval=interval), unpaired)
 
 
 def differing_keys(result: CellResult, other: CellResult) -> tuple[str, ...]:
@@ -56,6 +68,9 @@ def differing_keys(result: CellResult, other: CellResult) -> tuple[str, ...]:
     # Other limits show other documents of the same task: the shared ones pair.
     # What a variant that adapts looked at before is its own.
     free = {"patch", "limit", "data", "routing"}
+    if one.get("noise") or two.get("noise"):
+        # The base in other batches, on purpose.
+        free |= {"noise", "batch_size"}
     return tuple(sorted(k for k in {*one, *two} - free if one.get(k) != two.get(k)))
 
 

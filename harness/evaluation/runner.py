@@ -90,7 +90,7 @@ def _opener(cell: Cell, plans: Plans | None, deadline: Deadline) -> Callable[[Pr
             model,
             cell.base.tokenizer,
             cell.engine,
-            engine_settings(runtime, cell.seed),
+            engine_settings(runtime, cell.sampling_seed),
             runtime.max_length,
             runtime.attn_implementation,
             plans,
@@ -182,11 +182,11 @@ def _check_metric(task: LoadedTask) -> None:
 
 
 def _seed_everything(cell: Cell) -> None:
-    """Shots and sampling start from the cell's seed, whatever ran before it in this process."""
+    """Shots and sampling start from the cell's seeds, whatever ran before it in this process."""
     cell.task.reseed(cell.seed)
     random.seed(cell.seed)
     np.random.seed(cell.seed)
-    torch.manual_seed(cell.seed)
+    torch.manual_seed(cell.sampling_seed)
 
 
 def _result(cell: Cell, outcomes: list[Outcome], counts: dict[str, int], seconds: float, parts: int) -> CellResult:

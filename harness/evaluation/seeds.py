@@ -118,7 +118,9 @@ def estimate_seeds(cells: Sequence[Stored]) -> Estimate:
     return Estimate(found.value, low, high, found.n, METHOD)
 
 
-def pair_seeds(cells: Mapping[str, Stored], others: Mapping[str, Stored]) -> Pairing:
+def pair_seeds(
+    cells: Mapping[str, Stored], others: Mapping[str, Stored], test: str = "auto", interval: str = "auto"
+) -> Pairing:
     """Compares a variant's seeds with the baseline, document by document.
 
     Several seeds on both sides are compared seed by seed, with those that both have; a single cell stands against every
@@ -127,6 +129,8 @@ def pair_seeds(cells: Mapping[str, Stored], others: Mapping[str, Stored]) -> Pai
     Args:
         cells: seed -> the variant's cell.
         others: seed -> the baseline's cell; one cell has any name.
+        test: as in `compare`; several seeds have a test of their own.
+        interval: as in `compare`; several seeds have an interval of their own.
     """
     couples = [(cells[seed], others[seed]) for seed in cells if seed in others]
     if not couples and 1 in (len(cells), len(others)):
@@ -134,7 +138,7 @@ def pair_seeds(cells: Mapping[str, Stored], others: Mapping[str, Stored]) -> Pai
     if not couples:
         return Pairing(None, differing=("seeds",))
     if len(couples) == 1:
-        return pair(*couples[0][0], *couples[0][1])
+        return pair(*couples[0][0], *couples[0][1], test, interval)
     if differing := sorted({key for one, other in couples for key in differing_keys(one[0], other[0])}):
         return Pairing(None, differing=tuple(differing))
     ours, theirs = [scored(*one) for one, _ in couples], [scored(*other) for _, other in couples]
@@ -164,7 +168,19 @@ def compare_seeds(a: np.ndarray, b: np.ndarray, clusters: Sequence[Hashable] | N
         low, high = min(difference.low, alone.difference.low), max(difference.high, alone.difference.high)
         difference = Estimate(difference.value, max(low, -1.0), min(high, 1.0), n, METHOD)
         p, resolvable = max(p, alone.p), max(resolvable, alone.resolvable)
-    return Comparison(difference, p, gained, lost, resolvable, f"t, {METHOD}")
+    # Student's law whose quantile is the interval's, for bounds other than 0.
+    reach = found.quantile(1 - ALPHA / 2)
+    error = (difference.high - difference.low) / 2 / reach
+    centre = (difference.high + difference.low) / 2
+    return Comparison(difference, p, gained, lost, resolvable, f"t, {METHOD}", centre, error, _freedom(reach))
+
+
+def _freedom(reach: float) -> float:
+    """Degrees of freedom at which Student's 97.5% quantile is ``reach``."""
+    share, most = 1 - ALPHA / 2, 1e4
+    if reach <= stats.t.ppf(share, most):
+        return most
+    return float(optimize.brentq(lambda v: stats.t.ppf(share, v) - reach, 0.9, most))
 
 
 def _values(

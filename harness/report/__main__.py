@@ -1,4 +1,7 @@
-"""``python -m harness.report DIR``: renders a results folder again from its stored cells."""
+"""``python -m harness.report DIR``: renders a results folder again from its stored cells.
+
+``python -m harness.report plan --effect 0.02`` says how many documents resolve an effect.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.report import build_table, terminal_text, write_pages
+from harness.report import build_table, plan, terminal_text, write_pages
+from harness.report.rows import Method
+from harness.statistics import ADJUSTMENTS, INTERVALS, TESTS
 
 
 def _names(text: str) -> list[str]:
@@ -15,7 +20,12 @@ def _names(text: str) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m harness.report", description=__doc__)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["plan"]:
+        return plan.main(given[1:])
+    parser = argparse.ArgumentParser(
+        prog="python -m harness.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, metavar="DIR", help="results folder, with cells/ in it")
     parser.add_argument("--baseline", default="base", help="variant that the others are compared with")
     parser.add_argument("--tasks", type=_names, help="tasks to show, with commas, in this order")
@@ -23,9 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=_names, help="models to show, with commas, in this order")
     parser.add_argument("--sort", metavar="TASK", help="order variants by their score on this task")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the pages there, not over the folder's own")
-    args = parser.parse_args(arguments)
+    parser.add_argument("--adjust", choices=ADJUSTMENTS, default="holm", help="correction over the table's comparisons")
+    parser.add_argument("--test", choices=TESTS, default="auto", help="test of a difference; auto: exact McNemar")
+    parser.add_argument("--interval", choices=INTERVALS, default="auto", help="of differences; bootstrap: BCa")
+    args = parser.parse_args(given)
     try:
-        table = build_table(args.folder, args.baseline, args.tasks, args.variants, args.model, args.sort)
+        method = Method(args.adjust, args.test, args.interval)
+        table = build_table(args.folder, args.baseline, args.tasks, args.variants, args.model, args.sort, method=method)
         paths = write_pages(table, args.out)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

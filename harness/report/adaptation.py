@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.report.lines import line
-from harness.report.table import Entry, Row, Table
+from harness.report.rows import Entry, Row, Table
 
 _LEGEND = (
     "Pass one decides, for each document, which patch it is asked under in pass two. Share: of the time of both. "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness.report.lines import line
 
 if TYPE_CHECKING:
-    from harness.report.table import Row, Table
+    from harness.report.rows import Row, Table
 
 _LEGEND = (
     "Heads that stay; all others put out nothing or a constant, written into the weights. The tensors keep their "

@@ -12,7 +12,7 @@ from harness.report.levels import LevelRow, LevelTable, level_text, tokens_text
 from harness.report.lines import line
 from harness.report.markdown import MARKS, interval, named, p_value, percent, points
 from harness.report.published import Claimed, claims, kept
-from harness.report.table import Row, Table
+from harness.report.rows import Row, Table
 from harness.statistics import ALPHA
 
 _LEGEND = (

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from harness.report.markdown import interval, percent, points
-from harness.report.table import Entry, Row, Table
+from harness.report.rows import Entry, Row, Table
 
 
 def records(table: Table) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from harness.evaluation.judged import JudgedTask, JudgedVariant, judged_tasks, k
 from harness.evaluation.store import Store
 from harness.report.lines import line
 from harness.report.markdown import interval, p_value, percent
-from harness.report.table import Table
+from harness.report.rows import Table
 from harness.statistics import Comparison, Estimate, compare, holm, mean_interval
 from harness.stethoscope.levels import LEVELS, agreement, confusion
 

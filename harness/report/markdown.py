@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from harness.report.adaptation import LEAKY, adaptation
 from harness.report.circuits import circuits
 from harness.report.lines import line
+from harness.report.rows import Entry, Row, Table
 from harness.report.stages import stages
-from harness.report.table import Entry, Row, Table
 from harness.statistics import Estimate
 
 _COLUMNS = (
@@ -19,6 +19,10 @@ _COLUMNS = (
 _SEEDS = (
     " Where a variant was trained with several seeds, its score is their mean, each seed's stands below it, and "
     "intervals and tests take both documents and seeds for samples."
+)
+_NOISE = (
+    " Noise: the base asked again in other batches, or with other draws where texts are sampled; what it gains and "
+    "loses (below, under every number) is what numerics and draws alone change."
 )
 MARKS = {"gain": " ▲", "regression": " ▼", "unresolved": "", "baseline": "", "none": ""}
 
@@ -60,12 +64,15 @@ def render(table: Table) -> str:
 
 def _legend(table: Table) -> str:
     pooled = any(e.seeds for row in table.rows for e in row.entries.values())
+    noise = any(e.result.identity.get("noise") for row in table.rows for e in row.entries.values())
     return (
         f"Scores in percent with their 95% interval. Δ: difference to `{table.baseline}` on the same documents, in "
-        "points, with its paired 95% interval; ▲ resolved gain, ▼ resolved regression (Holm-adjusted p < 0.05 over the "
+        f"points, with its paired 95% interval{table.method.interval_words}; ▲ resolved gain, ▼ resolved regression "
+        f"({table.method.adjusted_words} p < 0.05 over the "
         f"{table.comparisons} comparisons of this page, and an interval without 0, which is not adjusted); no mark: "
         'unresolved, which does not mean unchanged. "= chance": the interval reaches down to guessing.'
         + (_SEEDS if pooled else "")
+        + (_NOISE if noise else "")
     )
 
 

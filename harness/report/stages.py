@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.report.lines import line
 
 if TYPE_CHECKING:
-    from harness.report.table import Row, Table
+    from harness.report.rows import Row, Table
 
 _LEGEND = (
     "Means over the seeds. Items: training items of System 1 and System 2 as they were divided, and the share of them "

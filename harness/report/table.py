@@ -4,98 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
 
 from harness.config.replicas import MARK, of_all_seeds
-from harness.evaluation.cells import CellName, CellResult, Outcome
-from harness.evaluation.pairing import Pairing, estimate
+from harness.evaluation.cells import CellName, Outcome
+from harness.evaluation.pairing import estimate
 from harness.evaluation.seeds import Stored, estimate_seeds, pair_seeds
 from harness.evaluation.store import Failure, Store
-from harness.statistics import ALPHA, Estimate, holm
-
-Verdict = Literal["baseline", "gain", "regression", "unresolved", "none"]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One cell of the table.
-
-    Attributes:
-        result: the stored cell.
-        score: its score with interval.
-        pairing: against the baseline's cell; None for the baseline and where that is missing.
-        adjusted_p: Holm-adjusted over the whole table.
-        verdict: what the comparison shows.
-        routes: documents by the route that pass one chose, for a variant that adapts.
-        seeds: scores of each seed alone, where several are held together here; ``result`` is the first one's, with the
-            counts and seconds of all.
-        trained: what the training of each seed measured; of one alone where there are no seeds.
-    """
-
-    result: CellResult
-    score: Estimate
-    pairing: Pairing | None = None
-    adjusted_p: float | None = None
-    verdict: Verdict = "none"
-    routes: dict[str, int] = field(default_factory=dict)
-    seeds: dict[str, float] = field(default_factory=dict)
-    trained: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def at_chance(self) -> bool:
-        """Not told from guessing: the interval reaches down to chance, where chance is above 0."""
-        return self.result.chance > 0 and self.score.low <= self.result.chance
-
-
-@dataclass(frozen=True)
-class Row:
-    """A variant of a model with its cells by task."""
-
-    model: str
-    variant: str
-    entries: dict[str, Entry]
-    failures: dict[str, Failure] = field(default_factory=dict)
-
-    def absent(self, task: str) -> str:
-        """What stands in the place of a score that is not there."""
-        return "failed" if task in self.failures else "not run"
-
-    @property
-    def touched(self) -> str:
-        """Parameters touched, of all, as computed when the patch was built."""
-        if not self.entries:
-            return ""
-        patch = next(iter(self.entries.values())).result.patch
-        if not patch["touched"]:
-            # A training whose every look was worse than the start leaves the base.
-            return f"0<br>of {patch['trained']:,} trained, none kept" if patch["trained"] else "0"
-        text = f"{patch['touched']:,} ({patch['touched'] / patch['total']:.1%})"
-        trained = patch["trained"]
-        return text if trained in (0, patch["touched"]) else f"{text}<br>{trained:,} trained"
-
-    @property
-    def leaky(self) -> bool:
-        """Something of it was chosen on test documents."""
-        return any(_leaky(e) for e in self.entries.values())
-
-
-@dataclass(frozen=True)
-class Table:
-    """All variants of all models on all tasks of a results folder."""
-
-    folder: Path
-    baseline: str
-    tasks: tuple[str, ...]
-    rows: tuple[Row, ...]
-    comparisons: int
-    damaged: tuple[str, ...] = ()
-
-    @property
-    def models(self) -> tuple[str, ...]:
-        """Models in order of appearance."""
-        return tuple(dict.fromkeys(row.model for row in self.rows))
+from harness.report.rows import Entry, Method, Row, Table, leaky
+from harness.statistics import resolve
 
 
 def build_table(
@@ -106,6 +24,7 @@ def build_table(
     models: Sequence[str] | None = None,
     sort: str | None = None,
     strict: bool = True,
+    method: Method | None = None,
 ) -> Table:
     """Reads the stored cells of a folder and compares them.
 
@@ -117,10 +36,12 @@ def build_table(
         models: models to show, in this order; None for all, in the order of the run.
         sort: a task by whose score the variants are ordered.
         strict: a baseline without a cell is an error; else the table has no comparisons then.
+        method: how to compare; None for the defaults.
 
     Raises:
         ValueError: if there are no cells, or a chosen task or baseline has none.
     """
+    method = method or Method()
     store = Store(folder)
     readable, damaged = store.readable()
     everything = sorted(readable, key=lambda r: (r.settings.get("position", 0), r.finished))
@@ -167,11 +88,11 @@ def build_table(
     entries: dict[tuple[str, str], dict[str, Entry]] = {}
     for name, cells in together.items():
         other = together.get(replace(name, variant=baseline))
-        entry = _entry(cells, None if name.variant == baseline else other)
+        entry = _entry(cells, None if name.variant == baseline else other, method)
         if name.variant == baseline:
             entry = replace(entry, verdict="baseline")
         entries.setdefault((name.model, name.variant), {})[name.task] = entry
-    entries, count = _adjust(entries)
+    entries, count = _adjust(entries, method.adjust)
     missing: dict[tuple[str, str], dict[str, Failure]] = {}
     for failure in failed:
         missing.setdefault((failure.name.model, of_all_seeds(failure.name.variant)), {})[failure.name.task] = failure
@@ -181,7 +102,7 @@ def build_table(
         if variants is None or key[1] in {of_all_seeds(v) for v in variants}
     ]
     ordered = tuple(_order(rows, baseline, variants, models, shown, sort))
-    return Table(folder, baseline, shown, ordered, count, tuple(damaged))
+    return Table(folder, baseline, shown, ordered, count, method, tuple(damaged))
 
 
 def _row_name(variant: str, plain: Collection[str]) -> str:
@@ -190,10 +111,10 @@ def _row_name(variant: str, plain: Collection[str]) -> str:
     return f"{shared}{MARK}" if shared != variant and shared in plain else shared
 
 
-def _entry(cells: Mapping[str, Stored], other: Mapping[str, Stored] | None) -> Entry:
+def _entry(cells: Mapping[str, Stored], other: Mapping[str, Stored] | None, method: Method) -> Entry:
     """One variant on one task, over its seeds if there are several, against the baseline's cells; None for its own."""
     first, outcomes = next(iter(cells.values()))
-    pairing = None if other is None else pair_seeds(cells, other)
+    pairing = None if other is None else pair_seeds(cells, other, method.test, method.interval)
     trained = tuple(r.patch.get("measured", {}) for r, _ in cells.values())
     if len(cells) == 1:
         return Entry(first, estimate(first, outcomes), pairing, None, "none", _routes(outcomes), {}, trained)
@@ -215,10 +136,6 @@ def _among(variant: str, chosen: Collection[str] | None) -> bool:
     return chosen is None or bool(_names(variant) & set(chosen))
 
 
-def _leaky(entry: Entry) -> bool:
-    return bool(entry.result.patch["config"].get("leaky"))
-
-
 def _routes(outcomes: Sequence[Outcome]) -> dict[str, int]:
     """Documents by route; an outcome stands there once for each filter."""
     return dict(Counter({o.document: o.route for o in outcomes if o.route is not None}.values()))
@@ -229,25 +146,18 @@ def _in(name: str, chosen: Collection[str] | None) -> bool:
 
 
 def _adjust(
-    entries: dict[tuple[str, str], dict[str, Entry]],
+    entries: dict[tuple[str, str], dict[str, Entry]], by: str
 ) -> tuple[dict[tuple[str, str], dict[str, Entry]], int]:
-    """Holm over every comparison of the table, and the verdicts that follow."""
+    """The correction over every comparison of the table, and the verdicts that follow."""
     places = [
         (key, task, e.pairing.comparison)
         for key, cells in entries.items()
         for task, e in cells.items()
-        if e.pairing is not None and e.pairing.comparison is not None and not _leaky(e)
+        if e.pairing is not None and e.pairing.comparison is not None and not leaky(e)
     ]
-    adjusted = holm([c.p for _, _, c in places])
     out = {key: dict(cells) for key, cells in entries.items()}
-    for (key, task, comparison), p in zip(places, adjusted, strict=True):
-        verdict: Verdict = "unresolved"
-        # Both must agree: the test over the table, and the interval, which knows of clusters.
-        if p < ALPHA and comparison.difference.low > 0:
-            verdict = "gain"
-        elif p < ALPHA and comparison.difference.high < 0:
-            verdict = "regression"
-        out[key][task] = replace(out[key][task], adjusted_p=p, verdict=verdict)
+    for (key, task, _), (p, found) in zip(places, resolve([c for _, _, c in places], by), strict=True):
+        out[key][task] = replace(out[key][task], adjusted_p=p, verdict=found)
     return out, len(places)
 
 

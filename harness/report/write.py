@@ -11,7 +11,7 @@ from harness.report.experiment import experiment_page
 from harness.report.formats import to_csv, to_json, to_latex
 from harness.report.levels import level_table, levels_page
 from harness.report.markdown import MARKS, one_line, percent, points, render
-from harness.report.table import Entry, Row, Table
+from harness.report.rows import Entry, Row, Table
 
 
 def write_pages(table: Table, out: Path | None = None) -> list[Path]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.config.specs import VariantSpec
-from harness.config.variants import BaseVariant
+from harness.config.variants import BaseVariant, NoiseVariant
 from harness.models import Base
 from harness.patch import Patch
 from harness.variants import (
@@ -27,13 +27,14 @@ from harness.variants.plan import plan_text
 __all__ = ["METHODS", "Context", "Donor", "NotMadeError", "build", "plan_text"]
 
 
-def _base(base: Base, config: BaseVariant, context: Context) -> Patch:
-    """The base itself: an empty patch."""
+def _base(base: Base, config: BaseVariant | NoiseVariant, context: Context) -> Patch:
+    """The base itself: an empty patch; whoever runs a cell sees to what noise changes."""
     return Patch(provenance=provenance(base, config, []))
 
 
 METHODS: dict[str, Callable[..., Patch]] = {
     "base": _base,
+    "noise": _base,
     "merge": merge.build,
     "destroy": destroy.build,
     "checkpoint": checkpoint.build,
