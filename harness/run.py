@@ -28,6 +28,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     else:
         lease = None
     from harness.after import after_cells, extras_of
+    from harness.claimed import tell_claims
     from harness.evaluation.bench import Bench, share_threads
     from harness.evaluation.grid import plan_grid
     from harness.evaluation.logs import log_to
@@ -76,6 +77,8 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
             print(f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})", *evaluated.broken, sep="; ")
         # While the device is still leased: what judges is a model too.
         problems = after_cells(bench, print) if alone and grid.cells else []
+        if alone and grid.run.claims:
+            tell_claims(bench, print)
     finally:
         bench.journal.close()
         if lease is not None:

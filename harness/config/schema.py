@@ -171,6 +171,7 @@ class RunConfig:
         delta: settings of the comparison of each model with its donor, tensor by tensor; null for none.
         circuits: settings of the circuits that are looked for in each model; null for none.
         crosscoder: settings of a crosscoder over checkpoints, or over variants of each model; null for none.
+        claims: statements of papers that the results are put to, names of ``conf/claim/``, or ``all``; null for none.
         published: blocks of a paper's numbers that are printed beside the measured ones.
         for_model: model -> keys that replace those of the experiment when it runs on that model.
     """
@@ -194,6 +195,7 @@ class RunConfig:
     delta: Any = None
     circuits: Any = None
     crosscoder: Any = None
+    claims: Any = None
     published: list[Any] = field(default_factory=list)
     for_model: dict[str, Any] = field(default_factory=dict)
     data: DataConfig = field(default_factory=DataConfig)

@@ -6,27 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-
 from harness.anatomy import parse_parts
+from harness.config.claims import compose_claims
 from harness.config.compose import compose_model, compose_task, entries_of, expand_tasks, known, names_of, unknown
 from harness.config.paths import LAB_WEIGHTS
 from harness.config.replicas import of_all_seeds, replicas
-from harness.config.schema import GateConfig, ModelConfig, RunConfig, RuntimeConfig, TaskConfig
+from harness.config.schema import GateConfig, ModelConfig, RunConfig, TaskConfig
 from harness.config.specs import VariantSpec, compose_entry, compose_variant, inner_of, short
 from harness.config.variants import DESTROY_MODES, NoiseVariant
 from harness.data import DataSource
-from harness.engine import ENGINES
 from harness.evaluation.cells import CellName
+from harness.evaluation.settings import check_run
 from harness.models import ModelRef
 from harness.sandbox import why_missing
 from harness.tasks.check import check_task
 
 DONOR_KEYS = ("donor", "source")
-SANDBOXES = ("auto", "bubblewrap", "process")
-
-
-DTYPES = ("float32", "bfloat16", "float16", "auto")
 
 
 @dataclass(frozen=True)
@@ -74,6 +69,12 @@ def model_ref(name: str, run: RunConfig) -> tuple[ModelRef, ModelConfig]:
     return ref, config
 
 
+def models_of(run: RunConfig) -> list[str]:
+    """The names that a run's models have in its tables."""
+    names = [compose_model(name)[0] for name in names_of(run.model)]
+    return [f"{name}@{run.tag}" if run.tag else name for name in names]
+
+
 def plan_grid(run: RunConfig) -> Grid:
     """Composes every model, variant and task of a run.
 
@@ -81,7 +82,8 @@ def plan_grid(run: RunConfig) -> Grid:
         ValueError: for unknown names, settings that nothing takes, combinations that cannot work.
     """
     source_of(run)
-    _check_run(run)
+    check_run(run)
+    run = _for_claims(run)
     cells: list[PlannedCell] = []
     used: set[str] = set()
     models = names_of(run.model)
@@ -113,38 +115,21 @@ def plan_grid(run: RunConfig) -> Grid:
     return grid
 
 
-def _check_run(run: RunConfig) -> None:
-    """Settings whose mistakes would show only after the work."""
-    if run.limit is not None and run.limit < 1:
-        raise ValueError(f"limit {run.limit}: give a positive number, or null for all documents")
-    if run.engine not in ENGINES:
-        raise unknown("engine", run.engine, ENGINES)
-    _check_runtime(run.runtime)
-    if run.sandbox.kind not in SANDBOXES:
-        raise unknown("sandbox.kind", run.sandbox.kind, SANDBOXES)
-    plain = run.baseline.partition("(")[0]
-    if plain not in known("variant"):
-        raise unknown("baseline", run.baseline, known("variant"))
+def _for_claims(run: RunConfig) -> RunConfig:
+    """A run that names claims, and no variants or tasks, runs what they need.
 
-
-def _check_runtime(runtime: RuntimeConfig) -> None:
-    for name in ("batch_size", "batch_tokens", "cache_mb"):
-        if getattr(runtime, name) < 1:
-            raise ValueError(f"runtime.{name}={getattr(runtime, name)}: give a positive number")
-    if not 0.0 <= runtime.refill <= 1.0:
-        raise ValueError(f"runtime.refill={runtime.refill}: give a share from 0 to 1")
-    for name in ("deadline", "cell_deadline"):
-        if (seconds := getattr(runtime, name)) is not None and seconds <= 0:
-            raise ValueError(f"runtime.{name}={seconds}: give seconds above 0, or null for no deadline")
-    for name in ("threads", "gpus_per_worker", "max_length"):
-        if (value := getattr(runtime, name)) is not None and value < 1:
-            raise ValueError(f"runtime.{name}={value}: give a positive number, or null")
-    if runtime.dtype not in DTYPES:
-        raise unknown("runtime.dtype", runtime.dtype, DTYPES)
-    try:
-        torch.device("cpu" if runtime.device == "auto" else runtime.device)
-    except RuntimeError as error:
-        raise ValueError(f"runtime.device={runtime.device}: not a device; e.g. auto, cpu, cuda") from error
+    Raises:
+        ValueError: for an unknown claim.
+    """
+    claims = [c for c in compose_claims(run.claims, [compose_model(n)[0] for n in names_of(run.model)]) if c.of_cells]
+    if not claims or entries_of(run.variants) != ["base"]:
+        return run
+    pairs = [pair for claim in claims for pair in claim.pairs]
+    levels = [t for c in claims if c.config.measure.startswith("level") for t in c.config.tasks]
+    judged = replace(run.levels, tasks=list(dict.fromkeys([*run.levels.tasks, *levels])))
+    variants = list(dict.fromkeys(["base", *(name for v, a, _ in pairs for name in (v, a))]))
+    tasks = run.tasks or list(dict.fromkeys(task for _, _, task in pairs))
+    return replace(run, variants=variants, tasks=tasks, levels=judged)
 
 
 def _label(task: str, config: TaskConfig, taken: set[str]) -> str:

@@ -56,6 +56,14 @@ class Store:
         result = _read(path) if path.is_file() else None
         return result if path.with_suffix(".jsonl").is_file() else None
 
+    def read(self, path: Path) -> CellResult:
+        """The cell that lies in a file.
+
+        Raises:
+            ValueError: as `get`.
+        """
+        return _read(path)
+
     def put(self, result: CellResult, outcomes: Sequence[Outcome]) -> Path:
         """Stores a cell; one with another identity in its place is moved to ``DIR/replaced/`` first."""
         path = self.path(result.name)

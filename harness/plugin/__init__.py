@@ -17,6 +17,7 @@ import pytest
 
 from harness.config.offline import settle_offline
 from harness.plugin.case import CellCase, ExtraCase
+from harness.plugin.claim import ClaimCase
 from harness.plugin.reporting import (
     pytest_report_header,
     pytest_report_teststatus,
@@ -26,6 +27,7 @@ from harness.plugin.reporting import (
 )
 from harness.plugin.session import (
     CASES,
+    CLAIM,
     EXTRAS,
     GRID,
     LEFT_OUT,
@@ -34,6 +36,7 @@ from harness.plugin.session import (
     is_our_fixture,
     planned_cell,
     the_bench,
+    the_claims,
     the_extras,
     the_grid,
 )
@@ -56,7 +59,7 @@ __all__ = [
     "pytest_xdist_auto_num_workers",
 ]
 
-_OPTIONS = ("--model", "--variants", "--tasks", "--limit", "--set", "--results", "--fresh", "--dry-run")
+_OPTIONS = ("--model", "--variants", "--tasks", "--claims", "--limit", "--set", "--results", "--fresh", "--dry-run")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,6 +68,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--model", action="append", default=[], metavar="NAME|PATH|HUB_ID", help="base model(s)")
     group.addoption("--variants", action="append", default=[], metavar="A,B", help="variants, with commas")
     group.addoption("--tasks", action="append", default=[], metavar="X,Y", help="tasks or suites, with commas")
+    group.addoption(
+        "--claims", action="append", default=[], metavar="A,B|all", help="statements of papers to put to them"
+    )
     group.addoption("--limit", type=int, metavar="N", help="documents a task (a subject, for MMLU)")
     group.addoption("--set", action="append", default=[], metavar="KEY=VALUE", help="any Hydra override; repeatable")
     group.addoption("--results", metavar="DIR", help="results folder; cells stored there are not run again")
@@ -79,7 +85,7 @@ def overrides(config: pytest.Config) -> list[str]:
     from harness.config.compose import names_of
 
     out = []
-    for key in ("model", "variants", "tasks"):
+    for key in ("model", "variants", "tasks", "claims"):
         names = [name for text in config.getoption(key) for name in names_of(text)]
         if names:
             out.append(f"{key}=[{','.join(_quoted(n) for n in names)}]")
@@ -114,7 +120,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes a case of every cell of the function's tasks, and of what is measured beside them."""
-    ours = [name for name in ("cell", *EXTRAS) if name in metafunc.fixturenames and _is_ours(metafunc, name)]
+    ours = [name for name in ("cell", CLAIM, *EXTRAS) if name in metafunc.fixturenames and _is_ours(metafunc, name)]
     if not ours:
         return
     try:
@@ -124,6 +130,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for kind in set(ours) & set(EXTRAS):
         found = [extra for extra in the_extras(metafunc.config) if extra.kind == kind]
         metafunc.parametrize(kind, found, ids=[extra.name for extra in found], indirect=True)
+    if CLAIM in metafunc.fixturenames and _is_ours(metafunc, CLAIM):
+        claims = the_claims(metafunc.config)
+        metafunc.parametrize(CLAIM, claims, ids=[f"{c.name}-{c.model}" for c in claims], indirect=True)
     if "cell" not in ours:
         return
     marker = metafunc.definition.get_closest_marker("task")
@@ -149,6 +158,8 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     planned = {item: planned_cell(item) for item in items}
     named = {c.name for item, c in planned.items() if c is not None and _marked(item)}
     unwanted = [kind for kind in EXTRAS if getattr(grid.run, kind) is None]
+    claims = [i for i in items if is_case(i, CLAIM)] if the_claims(config) else []
+    unwanted.append(CLAIM)
     rest = [i for i in items if not is_case(i) and not any(is_case(i, kind) for kind in unwanted)]
     cases = [i for i in items if (c := planned[i]) is not None and (_marked(i) or c.name not in named)]
     asked = {planned[i].name for i in cases}  # type: ignore[union-attr]
@@ -157,8 +168,10 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
     rank = {c.name: i for i, c in enumerate(plan.order)}
     cases.sort(key=lambda i: rank[planned[i].name])  # type: ignore[union-attr]
     helpers = 2 * worker_count(config) if worker_count(config) > 1 and cases and not grid.run.dry_run else 0
-    items[:] = [*rest, *cases, *(Helper.numbered(session, i) for i in range(1, helpers + 1))]
-    config.stash[LEFT_OUT] = sorted({c.name.task for c in grid.cells} - {planned[i].name.task for i in cases})  # type: ignore[union-attr]
+    # Claims come last: they read what the others stored, and run themselves what is not there yet.
+    items[:] = [*rest, *cases, *claims, *(Helper.numbered(session, i) for i in range(1, helpers + 1))]
+    collected = {cell.task for cell in asked}
+    config.stash[LEFT_OUT] = [] if claims else sorted({c.name.task for c in grid.cells} - collected)
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
@@ -181,18 +194,24 @@ def cell(request: pytest.FixtureRequest) -> CellCase:
 
 
 @pytest.fixture
+def claim(request: pytest.FixtureRequest) -> ClaimCase:
+    """A statement of a paper, put to the stored results."""
+    return ClaimCase(request.param, the_bench(request.config), the_extras(request.config), request)
+
+
+@pytest.fixture
 def delta(request: pytest.FixtureRequest) -> ExtraCase:
     """The differences between a model and its donor."""
-    return ExtraCase(request.param, the_grid(request.config).run, request)
+    return ExtraCase(request.param, the_bench(request.config), request)
 
 
 @pytest.fixture
 def circuits(request: pytest.FixtureRequest) -> ExtraCase:
     """Circuits of a task in a model."""
-    return ExtraCase(request.param, the_grid(request.config).run, request)
+    return ExtraCase(request.param, the_bench(request.config), request)
 
 
 @pytest.fixture
 def crosscoder(request: pytest.FixtureRequest) -> ExtraCase:
     """A crosscoder over checkpoints or variants."""
-    return ExtraCase(request.param, the_grid(request.config).run, request)
+    return ExtraCase(request.param, the_bench(request.config), request)

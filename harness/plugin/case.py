@@ -11,7 +11,6 @@ from harness.plugin.session import CELL, LINE, PLAN
 
 if TYPE_CHECKING:
     from harness.after import Extra
-    from harness.config.schema import RunConfig
     from harness.evaluation.bench import Bench
     from harness.evaluation.grid import PlannedCell
 
@@ -58,17 +57,21 @@ class CellCase:
 class ExtraCase:
     """What a run measures beside its cells: a model's differences or circuits, or a crosscoder."""
 
-    def __init__(self, extra: Extra, run: RunConfig, request: pytest.FixtureRequest) -> None:
-        self._extra, self._run, self._node = extra, run, request.node
+    def __init__(self, extra: Extra, bench: Bench, request: pytest.FixtureRequest) -> None:
+        self._extra, self._bench, self._node = extra, bench, request.node
 
     def run(self) -> None:
         """Measures and writes the pages; fails with the reason if that cannot be."""
-        if self._run.dry_run:
+        if self._bench.grid.run.dry_run:
             self._node.user_properties.append((PLAN, self._extra.about))
             return
+        from harness.claimed import measure_once
+
         problem = ""
         try:
-            self._node.user_properties.append((LINE, self._extra.measure()))
+            # A claim that needs it may have been there first.
+            line = measure_once(self._bench, self._extra)
+            self._node.user_properties.append((LINE, line or "measured already"))
         except (ValueError, OSError) as error:
             problem = str(error)
         if problem:

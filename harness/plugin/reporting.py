@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.plugin.session import BENCH, CELL, GRID, HELP, LINE, PLAN, is_case, the_grid
+from harness.plugin.session import BENCH, CELL, CLAIM, GRID, HELP, LINE, PLAN, is_case, the_grid
 
 if TYPE_CHECKING:
     from harness.evaluation.grid import Grid
@@ -23,6 +23,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
             logging.getLogger("harness.output").info("%s: %s\n%s", item.nodeid, title, text)
         if report.failed:
             logging.getLogger("harness.output").error("%s failed\n%s", item.nodeid, report.longreprtext)
+    if report.when == "call" and is_case(item, CLAIM):
+        # What ran for it stands in the log; its verdict needs no more.
+        report.sections = []
     return report
 
 
@@ -116,7 +119,7 @@ def _after(session: pytest.Session) -> None:
     config, run = session.config, session.config.stash[GRID].run
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     stats = reporter.stats if reporter is not None else {}
-    unwanted = run.dry_run or config.option.collectonly or not (run.levels.tasks or run.published)
+    unwanted = run.dry_run or config.option.collectonly or not (run.levels.tasks or run.published or run.claims)
     ran = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     if unwanted or not ran or not (stats.get("passed") or stats.get("failed")):
         return
@@ -138,3 +141,7 @@ def _after(session: pytest.Session) -> None:
     # Who chose some of the cases by name did not ask for the rest.
     if after_cells(bench, say) and not stats.get("deselected"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if run.claims:
+        from harness.claimed import tell_claims
+
+        tell_claims(bench, say)

@@ -15,11 +15,13 @@ from harness.workers import lease_for
 
 if TYPE_CHECKING:
     from harness.after import Extra
+    from harness.config.claims import Claim
     from harness.evaluation.bench import Bench
     from harness.evaluation.grid import Grid, PlannedCell
 
 GRID: pytest.StashKey[Any] = pytest.StashKey()
 BENCH: pytest.StashKey[Any] = pytest.StashKey()
+CLAIMS: pytest.StashKey[list[Any]] = pytest.StashKey()
 CASES: pytest.StashKey[Any] = pytest.StashKey()
 LEASE: pytest.StashKey[Any] = pytest.StashKey()
 LOG: pytest.StashKey[Path] = pytest.StashKey()
@@ -30,6 +32,8 @@ LINE = "harness_line"
 PLAN = "harness_plan"
 HELP = "harness_help"
 CELL = "harness_cell"
+CLAIM = "claim"  # the fixture of a claim
+VERDICT = "harness_verdict"
 EXTRAS = ("delta", "circuits", "crosscoder")  # fixtures, and keys of a run, of what is measured beside its cells
 
 
@@ -61,6 +65,18 @@ def the_grid(config: pytest.Config, overrides: list[str] | None = None) -> Grid:
 def the_extras(config: pytest.Config) -> list[Extra]:
     """What the session measures beside its cells; known once the grid is."""
     return config.stash.get(BESIDE, [])
+
+
+def the_claims(config: pytest.Config) -> list[Claim]:
+    """The claims that the session's results are put to."""
+    from harness.config.claims import compose_claims
+
+    grid = the_grid(config)
+    if CLAIMS not in config.stash:
+        from harness.evaluation.grid import models_of
+
+        config.stash[CLAIMS] = compose_claims(grid.run.claims, models_of(grid.run))
+    return config.stash[CLAIMS]
 
 
 def the_bench(config: pytest.Config) -> Bench:

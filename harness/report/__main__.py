@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tasks", type=_names, help="tasks to show, with commas, in this order")
     parser.add_argument("--variants", type=_names, help="variants to show, with commas, in this order")
     parser.add_argument("--model", type=_names, help="models to show, with commas, in this order")
+    parser.add_argument("--claims", type=_names, help="claims to put to the results, with commas, or all")
     parser.add_argument("--sort", metavar="TASK", help="order variants by their score on this task")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the pages there, not over the folder's own")
     parser.add_argument("--adjust", choices=ADJUSTMENTS, default="holm", help="correction over the table's comparisons")
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         method = Method(args.adjust, args.test, args.interval)
         table = build_table(args.folder, args.baseline, args.tasks, args.variants, args.model, args.sort, method=method)
-        paths = write_pages(table, args.out)
+        paths = write_pages(table, args.out, args.claims)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -69,8 +70,8 @@ def to_csv(table: Table) -> str:
     return buffer.getvalue()
 
 
-def to_json(table: Table) -> str:
-    """JSON: the records, and each cell's identity."""
+def to_json(table: Table, claims: Sequence[dict[str, Any]] = ()) -> str:
+    """JSON: the records, each cell's identity, and the verdicts on claims."""
     cells = [
         {**_record(row, task, e), "identity": e.result.identity, "scores": e.result.scores, "groups": e.result.groups,
          "patch": e.result.patch, "routing": e.result.routing, "routes": e.routes, "by_seed": e.seeds}
@@ -84,6 +85,7 @@ def to_json(table: Table) -> str:
         "comparisons": table.comparisons,
         "cells": cells,
         "failed": failed,
+        "claims": claims,
     }
     return json.dumps(page, indent=1, default=asdict) + "\n"
 

@@ -50,11 +50,12 @@ def p_value(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def render(table: Table) -> str:
-    """The whole page."""
+def render(table: Table, claims: Sequence[str] = ()) -> str:
+    """The whole page; ``claims`` are the lines of the claims' section."""
     parts = ["# Results", "", _legend(table), ""]
     for model in table.models:
         parts += [f"## {model}", "", *_scores(table, model), ""]
+    parts += claims
     parts += adaptation(table)
     parts += stages(table)
     parts += circuits(table)

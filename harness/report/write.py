@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tabulate import tabulate
 
 from harness.files import write_text
+from harness.report.claims import claim_records, claims_section, verdicts_of
 from harness.report.experiment import experiment_page
 from harness.report.formats import to_csv, to_json, to_latex
 from harness.report.levels import level_table, levels_page
@@ -14,18 +17,25 @@ from harness.report.markdown import MARKS, one_line, percent, points, render
 from harness.report.rows import Entry, Row, Table
 
 
-def write_pages(table: Table, out: Path | None = None) -> list[Path]:
+def write_pages(table: Table, out: Path | None = None, claims: Any = None) -> list[Path]:
     """Writes ``table.md``, ``.csv``, ``.json`` and ``.tex`` to ``out``, or to the results folder.
 
     Where answers were judged there is ``levels.md`` too, and ``experiment.md`` where a paper's numbers were kept.
     Each file is whole or as it was.
 
+    Args:
+        table: the table.
+        out: where to write.
+        claims: claims to judge, by name, or ``all``; None for those that the folder's runs asked for.
+
     A file of levels or of published numbers that is damaged is named there, and the rest written.
     """
+    verdicts, problems = verdicts_of(table.folder, table.models, claims)
+    table = replace(table, damaged=(*table.damaged, *problems))
     pages = {
-        "table.md": render(table),
+        "table.md": render(table, claims_section(verdicts)),
         "table.csv": to_csv(table),
-        "table.json": to_json(table),
+        "table.json": to_json(table, claim_records(verdicts)),
         "table.tex": to_latex(table),
     }
     levels = level_table(table)

@@ -1,0 +1,46 @@
+"""Settings of a run whose mistakes would show only after the work."""
+
+from __future__ import annotations
+
+import torch
+
+from harness.config.compose import known, unknown
+from harness.config.schema import RunConfig, RuntimeConfig
+from harness.engine import ENGINES
+
+SANDBOXES = ("auto", "bubblewrap", "process")
+DTYPES = ("float32", "bfloat16", "float16", "auto")
+
+
+def check_run(run: RunConfig) -> None:
+    """Raises a ValueError for a setting that cannot work."""
+    if run.limit is not None and run.limit < 1:
+        raise ValueError(f"limit {run.limit}: give a positive number, or null for all documents")
+    if run.engine not in ENGINES:
+        raise unknown("engine", run.engine, ENGINES)
+    _check_runtime(run.runtime)
+    if run.sandbox.kind not in SANDBOXES:
+        raise unknown("sandbox.kind", run.sandbox.kind, SANDBOXES)
+    plain = run.baseline.partition("(")[0]
+    if plain not in known("variant"):
+        raise unknown("baseline", run.baseline, known("variant"))
+
+
+def _check_runtime(runtime: RuntimeConfig) -> None:
+    for name in ("batch_size", "batch_tokens", "cache_mb"):
+        if getattr(runtime, name) < 1:
+            raise ValueError(f"runtime.{name}={getattr(runtime, name)}: give a positive number")
+    if not 0.0 <= runtime.refill <= 1.0:
+        raise ValueError(f"runtime.refill={runtime.refill}: give a share from 0 to 1")
+    for name in ("deadline", "cell_deadline"):
+        if (seconds := getattr(runtime, name)) is not None and seconds <= 0:
+            raise ValueError(f"runtime.{name}={seconds}: give seconds above 0, or null for no deadline")
+    for name in ("threads", "gpus_per_worker", "max_length"):
+        if (value := getattr(runtime, name)) is not None and value < 1:
+            raise ValueError(f"runtime.{name}={value}: give a positive number, or null")
+    if runtime.dtype not in DTYPES:
+        raise unknown("runtime.dtype", runtime.dtype, DTYPES)
+    try:
+        torch.device("cpu" if runtime.device == "auto" else runtime.device)
+    except RuntimeError as error:
+        raise ValueError(f"runtime.device={runtime.device}: not a device; e.g. auto, cpu, cuda") from error
