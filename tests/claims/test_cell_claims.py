@@ -8,7 +8,7 @@ from evaluation.test_store import outcome, result
 from harness.claims import judge_claim, judge_claims
 from harness.config.claims import Claim, ClaimConfig
 from harness.evaluation.cells import CellName
-from harness.evaluation.judged import JudgedTask, JudgedVariant, known_by, save
+from harness.evaluation.judged import JudgedTask, JudgedVariant, key_of, known_by, save
 from harness.evaluation.store import Store
 from harness.statistics import compare
 
