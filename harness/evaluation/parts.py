@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.evaluation.asked import Asked
 from harness.evaluation.cells import Outcome, check_types
 from harness.files import atomic_write, write_text
 
@@ -45,6 +46,7 @@ class Share:
         counts: tokens, requests, what was clipped.
         seconds: wall-clock time.
         routing: what pass one of a variant that adapts took and found.
+        asked: the documents in words; kept beside the cells, not with the part.
     """
 
     part: Part
@@ -52,6 +54,7 @@ class Share:
     counts: dict[str, int]
     seconds: float
     routing: dict[str, Any] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
 
 
 def cut(documents: int, parts: int) -> list[Part]:

@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from harness.config.schema import RuntimeConfig
 from harness.engine import Deadline, EngineSettings, Plans, ResidentLM, RoutedLM, open_engine
+from harness.evaluation.asked import asked_in
 from harness.evaluation.cells import CellResult, Outcome
 from harness.evaluation.identity import Cell
 from harness.evaluation.outcomes import cluster_of, outcomes_of
@@ -69,16 +70,16 @@ def run_part(cell: Cell, part: Part, plans: Plans | None = None) -> Share:
             confirm_run_unsafe_code=True,
         )
     assert answer is not None, "evaluate answers None only beside rank 0"
-    outcomes = outcomes_of(answer["samples"], cell.task, lm)
+    outcomes, asked = outcomes_of(answer["samples"], cell.task, lm), asked_in(answer["samples"])
     seconds = time.monotonic() - started
     if not isinstance(lm, RoutedLM):
-        return Share(part, outcomes, asdict(lm.accounting), seconds)
+        return Share(part, outcomes, asdict(lm.accounting), seconds, asked=asked)
     found = lm.routing
     first = lm.first_pass
     if found.seconds:  # a search made once: it counts with the first part, as it was measured then
         seconds, first = seconds - first, found.seconds if part.number == 0 else 0.0
         seconds += first
-    return Share(part, outcomes, asdict(lm.accounting), seconds, {"seconds": first, **found.about})
+    return Share(part, outcomes, asdict(lm.accounting), seconds, {"seconds": first, **found.about}, asked)
 
 
 def _opener(cell: Cell, plans: Plans | None, deadline: Deadline) -> Callable[[PreTrainedModel], ResidentLM]:

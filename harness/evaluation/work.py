@@ -11,6 +11,7 @@ import logging
 from contextlib import suppress
 
 from harness.engine import Plans
+from harness.evaluation.asked import AskedStore
 from harness.evaluation.cells import CellResult, file_name
 from harness.evaluation.claims import Claims
 from harness.evaluation.identity import Cell
@@ -34,6 +35,7 @@ class Work:
 
     def __init__(self, store: Store, claims: Claims, journal: Journal, fresh: bool) -> None:
         self._store, self._claims, self._journal, self._fresh = store, claims, journal, fresh
+        self._asked = AskedStore(store.folder)
 
     def stored(self, cell: Cell) -> CellResult | None:
         """The cell's result if it is stored with the same identity."""
@@ -104,7 +106,9 @@ class Work:
             if not free or self._store_of(cell).get(part) is not None or self.stored(cell) is not None:
                 return False
             logger.info("%s: documents %d to %d", cell.name, part.start, part.stop)
-            self._store_of(cell).put(run_part(cell, part, plans))
+            share = run_part(cell, part, plans)
+            self._asked.add(cell.name.task, share.asked)
+            self._store_of(cell).put(share)
             return True
 
     def _key(self, cell: Cell) -> str:

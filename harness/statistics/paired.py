@@ -146,8 +146,8 @@ def _adjusted_wald(gained: int, lost: int, n: int) -> tuple[Estimate, float, flo
 def sign_flip(d: np.ndarray, seed: int, resamples: int = RESAMPLES) -> float:
     """Permutation test of paired differences by random signs; exact where few signs exist."""
     d = d[d != 0]  # the sign of nothing changes nothing
-    if not len(d):
-        return 1.0
+    if len(d) < 2:
+        return 1.0  # one sign turned around is as far away
     result = stats.permutation_test(
         (d, np.zeros_like(d)),
         lambda x, y, axis: np.mean(x - y, axis=axis),

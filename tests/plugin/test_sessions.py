@@ -40,7 +40,7 @@ def test_every_cell_is_a_case_with_its_score(finished):
     assert "4 passed" in done.stdout
     assert "skipped" not in done.stdout
     shown = {p.name for p in (folder / "r").iterdir() if not p.name.startswith(".")}
-    assert shown == {"cells", "logs", "table.md", "table.csv", "table.json", "table.tex"}
+    assert shown == {"asked", "cells", "logs", "table.md", "table.csv", "table.json", "table.tex"}
     assert "lab-base/oproj_zeroed/ioi: acc" in (folder / "r" / "logs" / "main.log").read_text()
 
 

@@ -81,6 +81,13 @@ def test_permutation_against_brute_force():
     assert compare(a, b).p == pytest.approx(np.mean([m >= abs(d.mean()) - 1e-12 for m in means]))
 
 
+def test_permutation_where_one_document_or_none_changed():
+    assert compare([0.5, 0.5, 0.7], [0.5, 0.5, 0.5]).p == 1.0
+    assert compare([0.5, 0.5], [0.5, 0.5]).p == 1.0
+    assert compare([0.5, 0.6, 0.7], [0.5, 0.5, 0.5]).p == 0.5
+    assert compare([1.0], [0.0], test="permutation").p == 1.0
+
+
 def test_resolvable_effect_is_found_with_the_power_it_claims():
     """Simulated: an effect of that size is significant in about 80% of runs."""
     rng = np.random.default_rng(2)

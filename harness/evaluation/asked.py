@@ -1,0 +1,120 @@
+"""What documents were asked and what was right: ``DIR/asked/<task>.jsonl.gz``, once for all cells of a task.
+
+Cells keep only the hash of a prompt, since every variant is asked the same. The words stand here, for people who read
+single answers.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from harness.evaluation.cells import check_types, file_name
+from harness.files import write_bytes
+
+Key = tuple[str, int, str]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One document as it was asked.
+
+    Attributes:
+        subtask: lm-eval's name of the task it belongs to.
+        doc_id: its number there.
+        prompt_hash: lm-eval's hash of the prompt.
+        prompt: the prompt, shots included.
+        target: what the task takes for right, as text; of a choice its number.
+        choices: the continuations whose likelihoods were compared; empty for generated answers.
+    """
+
+    subtask: str
+    doc_id: int
+    prompt_hash: str
+    prompt: str
+    target: str
+    choices: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> Key:
+        """What an outcome finds it by."""
+        return self.subtask, self.doc_id, self.prompt_hash
+
+
+def asked_in(samples: Mapping[str, list[dict[str, Any]]]) -> list[Asked]:
+    """What lm-eval's samples asked, each document once."""
+    found: dict[Key, Asked] = {}
+    for subtask, rows in samples.items():
+        for row in rows:
+            arguments = [a if isinstance(a, (list, tuple)) else [a] for a in row["arguments"]]
+            prompt = str(arguments[0][0]) if arguments else ""
+            choices = [str(a[1]) for a in arguments if len(a) > 1 and isinstance(a[1], str)]
+            one = Asked(subtask, int(row["doc_id"]), str(row["prompt_hash"]), prompt, _text(row["target"]), choices)
+            found.setdefault(one.key, one)
+    return list(found.values())
+
+
+def _text(target: Any) -> str:
+    return target if isinstance(target, str) else json.dumps(target, ensure_ascii=False, default=str)
+
+
+class AskedStore:
+    """The asked documents of one results folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, set[Key]] = {}
+
+    def path(self, task: str) -> Path:
+        """Where a task's documents lie."""
+        return self._folder / "asked" / f"{file_name(task)}.jsonl.gz"
+
+    def add(self, task: str, asked: Iterable[Asked]) -> None:
+        """Adds those documents that do not lie there yet; the file is whole or as it was."""
+        known = self._known.setdefault(task, set())
+        if not (new := [a for a in asked if a.key not in known]):
+            return
+        path = self.path(task)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.parent / f".{path.name}.lock"):
+            try:
+                there = self.read(task)
+            except ValueError:
+                there = {}  # damaged: whoever asks again writes it again
+            known.update(there)
+            more = {a.key: a for a in new if a.key not in there}
+            if more:
+                everything = sorted([*there.values(), *more.values()], key=lambda a: a.key)
+                buffer = io.BytesIO()
+                # No time in the header: the same documents make the same file.
+                with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as file:
+                    for one in everything:
+                        file.write((json.dumps(asdict(one), ensure_ascii=False) + "\n").encode())
+                write_bytes(path, buffer.getvalue())
+            known.update(more)
+
+    def read(self, task: str) -> dict[Key, Asked]:
+        """A task's documents; none where none were stored.
+
+        Raises:
+            ValueError: for a damaged file.
+        """
+        path = self.path(task)
+        if not path.is_file():
+            return {}
+        try:
+            with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
+                found = [Asked(**json.loads(line)) for line in file]
+            for one in found:
+                check_types(one)
+            return {one.key: one for one in found}
+        except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+            raise ValueError(f"{path} holds no asked documents: {error}. Delete it; the next run writes it.") from error
