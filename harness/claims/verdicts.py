@@ -56,13 +56,13 @@ class ClaimVerdict:
         return f"no number of {of} resolves a difference of this size"
 
 
-def judge_claims(folder: Path, claims: Sequence[Claim]) -> list[ClaimVerdict]:
+def judge_claims(folder: Path, claims: Sequence[Claim], store: Store | None = None) -> list[ClaimVerdict]:
     """The verdicts on claims that are judged together: each at the 5% level divided by their number."""
     level = ALPHA / max(1, len(claims))
-    return [judge_claim(folder, claim, level) for claim in claims]
+    return [judge_claim(folder, claim, level, store) for claim in claims]
 
 
-def judge_claim(folder: Path, claim: Claim, level: float) -> ClaimVerdict:
+def judge_claim(folder: Path, claim: Claim, level: float, store: Store | None = None) -> ClaimVerdict:
     """The verdict on one claim.
 
     All of it must hold, so nothing is adjusted within a claim to support it (an intersection-union test); one part that
@@ -72,9 +72,10 @@ def judge_claim(folder: Path, claim: Claim, level: float) -> ClaimVerdict:
         folder: results folder.
         claim: the claim.
         level: below which p must lie.
+        store: the folder's store; None opens one.
     """
     try:
-        found = cell_evidence(Store(folder), claim) if claim.of_cells else beside_evidence(folder, claim)
+        found = cell_evidence(store or Store(folder), claim) if claim.of_cells else beside_evidence(folder, claim)
     except ValueError as error:
         word = "not measured" if isinstance(error, MissingError) else "not decided"
         return ClaimVerdict(claim, word, (), level, why=str(error))

@@ -37,10 +37,16 @@ class Failure:
 
 
 class Store:
-    """Cells of one results folder."""
+    """Cells of one results folder.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder.
+        keep: outcomes that were read stay in memory, for who only reads, and more than once.
+    """
+
+    def __init__(self, folder: Path, keep: bool = False) -> None:
         self.folder = folder
+        self._kept: dict[CellName, list[Outcome]] | None = {} if keep else None
 
     def path(self, name: CellName) -> Path:
         """Where a cell's JSON lies."""
@@ -120,6 +126,8 @@ class Store:
         Raises:
             ValueError: if the file is missing or a line is damaged.
         """
+        if self._kept is not None and name in self._kept:
+            return self._kept[name]
         path = self.path(name).with_suffix(".jsonl")
         if not path.is_file():
             raise ValueError(f"{path}: the outcomes of cell {name} are missing; run the cell again with fresh=true")
@@ -131,6 +139,8 @@ class Store:
                     check_types(out[-1])
                 except (ValueError, TypeError, RecursionError) as error:
                     raise ValueError(f"{path}: line {number} is not an outcome: {error}") from error
+        if self._kept is not None:
+            self._kept[name] = out
         return out
 
     def readable(self, outcomes: bool = True) -> tuple[list[CellResult], list[str]]:

@@ -9,7 +9,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from harness.report import build_table, plan, terminal_text, write_pages
+from harness.evaluation.store import Store
+from harness.report import build_table, terminal_text, write_pages
+from harness.report.html import write_report
+from harness.report.html.source import Source
 from harness.report.rows import Method
 from harness.statistics import ADJUSTMENTS, INTERVALS, TESTS
 
@@ -22,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["plan"]:
+        from harness.report import plan  # lm-eval comes with it, which reading results does not need
+
         return plan.main(given[1:])
     parser = argparse.ArgumentParser(
         prog="python -m harness.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -37,11 +42,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--adjust", choices=ADJUSTMENTS, default="holm", help="correction over the table's comparisons")
     parser.add_argument("--test", choices=TESTS, default="auto", help="test of a difference; auto: exact McNemar")
     parser.add_argument("--interval", choices=INTERVALS, default="auto", help="of differences; bootstrap: BCa")
+    parser.add_argument("--html", action="store_true", help="write a folder of HTML pages instead (DIR/report)")
+    parser.add_argument("--figures", type=Path, action="append", default=[], metavar="DIR", help="figures to show too")
     args = parser.parse_args(given)
     try:
+        store = Store(args.folder, keep=args.html)
         method = Method(args.adjust, args.test, args.interval)
-        table = build_table(args.folder, args.baseline, args.tasks, args.variants, args.model, args.sort, method=method)
-        paths = write_pages(table, args.out, args.claims)
+        chosen = (args.baseline, args.tasks, args.variants, args.model, args.sort)
+        table = build_table(args.folder, *chosen, method=method, store=store)
+        if args.html:
+            place = args.out or args.folder / "report"
+            paths = [write_report(Source(table, store, args.claims), place, args.figures)]
+        else:
+            paths = write_pages(table, args.out, args.claims)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

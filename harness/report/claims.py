@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.claims import ClaimVerdict, asked_of, judge_claims
 from harness.config.claims import claim_names, compose_claims
+from harness.evaluation.store import Store
 from harness.report.lines import line
 
 SIGNS = {"supported": "✓ supported", "contradicted": "✗ contradicted", "unresolved": "? unresolved"}
@@ -19,13 +20,16 @@ _LEGEND = (
 )
 
 
-def verdicts_of(folder: Path, models: Sequence[str], asked: Any = None) -> tuple[list[ClaimVerdict], list[str]]:
+def verdicts_of(
+    folder: Path, models: Sequence[str], asked: Any = None, store: Store | None = None
+) -> tuple[list[ClaimVerdict], list[str]]:
     """The verdicts of a folder.
 
     Args:
         folder: results folder.
         models: models of its table.
         asked: claims by name, or ``all``; None for those that its runs asked for.
+        store: the folder's store; None opens one.
 
     Returns:
         The verdicts, and what went wrong.
@@ -34,9 +38,9 @@ def verdicts_of(folder: Path, models: Sequence[str], asked: Any = None) -> tuple
         ValueError: for an unknown claim among ``asked``.
     """
     if asked is not None:
-        return judge_claims(folder, compose_claims(claim_names(asked), models)), []
+        return judge_claims(folder, compose_claims(claim_names(asked), models), store), []
     try:
-        return judge_claims(folder, compose_claims(asked_of(folder), models)), []
+        return judge_claims(folder, compose_claims(asked_of(folder), models), store), []
     except ValueError as error:
         return [], [f"claims: {error}"]
 

@@ -61,6 +61,7 @@ class Entry:
         routes: documents by the route that pass one chose, for a variant that adapts.
         seeds: scores of each seed alone, where several are held together here; ``result`` is the first one's, with the
             counts and seconds of all.
+        cells: the stored cells: of each seed, or one.
         trained: what the training of each seed measured; of one alone where there are no seeds.
     """
 
@@ -72,6 +73,7 @@ class Entry:
     routes: dict[str, int] = field(default_factory=dict)
     seeds: dict[str, float] = field(default_factory=dict)
     trained: tuple[dict[str, Any], ...] = ()
+    cells: tuple[CellResult, ...] = ()
 
     @property
     def at_chance(self) -> bool:

@@ -25,6 +25,7 @@ def build_table(
     sort: str | None = None,
     strict: bool = True,
     method: Method | None = None,
+    store: Store | None = None,
 ) -> Table:
     """Reads the stored cells of a folder and compares them.
 
@@ -37,12 +38,13 @@ def build_table(
         sort: a task by whose score the variants are ordered.
         strict: a baseline without a cell is an error; else the table has no comparisons then.
         method: how to compare; None for the defaults.
+        store: the folder's store, for who goes on reading it; None opens one.
 
     Raises:
         ValueError: if there are no cells, or a chosen task or baseline has none.
     """
     method = method or Method()
-    store = Store(folder)
+    store = store or Store(folder)
     readable, damaged = store.readable()
     everything = sorted(readable, key=lambda r: (r.settings.get("position", 0), r.finished))
     try:
@@ -116,15 +118,16 @@ def _entry(cells: Mapping[str, Stored], other: Mapping[str, Stored] | None, meth
     first, outcomes = next(iter(cells.values()))
     pairing = None if other is None else pair_seeds(cells, other, method.test, method.interval)
     trained = tuple(r.patch.get("measured", {}) for r, _ in cells.values())
+    stored = tuple(r for r, _ in cells.values())
     if len(cells) == 1:
-        return Entry(first, estimate(first, outcomes), pairing, None, "none", _routes(outcomes), {}, trained)
+        return Entry(first, estimate(first, outcomes), pairing, None, "none", _routes(outcomes), {}, trained, (first,))
     seeds = {seed: estimate(r, own).value for seed, (r, own) in cells.items()}
     whole = replace(
         first,
         counts={key: sum(r.counts.get(key, 0) for r, _ in cells.values()) for key in first.counts},
         seconds=sum(r.seconds for r, _ in cells.values()),
     )
-    return Entry(whole, estimate_seeds(list(cells.values())), pairing, None, "none", {}, seeds, trained)
+    return Entry(whole, estimate_seeds(list(cells.values())), pairing, None, "none", {}, seeds, trained, stored)
 
 
 def _names(name: str) -> set[str]:

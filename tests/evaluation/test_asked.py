@@ -53,7 +53,12 @@ def test_a_damaged_file_is_named_and_written_again(tmp_path):
 
 
 def test_arguments_of_any_shape():
-    row = {"doc_id": 3, "prompt_hash": "h", "target": ["a", 1], "arguments": [("q", {"until": ["\n"]}, {"visual": [b"x"]})]}
+    row = {
+        "doc_id": 3,
+        "prompt_hash": "h",
+        "target": ["a", 1],
+        "arguments": [("q", {"until": ["\n"]}, {"visual": [b"x"]})],
+    }
     assert asked_in({"t": [row, row]}) == [Asked("t", 3, "h", "q", '["a", 1]', [])]
     choices = [("q", " yes"), ("q", " no")]
     assert asked_in({"t": [{**row, "arguments": choices, "target": 0}]})[0].choices == [" yes", " no"]

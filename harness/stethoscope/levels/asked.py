@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.engine import AskedModel
 from harness.stethoscope.levels.features import Asked
 
 QUESTION = """You judge the answer of a language model. Choose one level.
@@ -43,6 +42,9 @@ class AskedJudge:
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any], tokens: int = 64) -> None:
+        # Torch and transformers come with it, which who only reads levels does not need.
+        from harness.engine import AskedModel
+
         self._model = AskedModel(name, settings, tokens, "levels.judge")
 
     def judge(self, asked: Sequence[Asked]) -> list[int | None]:

@@ -6,10 +6,12 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lm_eval.api.instance import Instance
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
 
-from harness.engine import ResidentLM
+    from harness.engine import ResidentLM
 
 GRAM = 4  # tokens; shorter runs repeat in sound text too
 
@@ -94,6 +96,8 @@ class Reader:
 
     def read(self, asked: Sequence[Asked]) -> list[Features]:
         """Features of answers, in the order given; an empty one has no likelihood."""
+        from lm_eval.api.instance import Instance
+
         requests: list[Instance] = []
         tokens = [self._tokens_of(item) for item in asked]
         for item, own in zip(asked, tokens, strict=True):
