@@ -56,8 +56,11 @@ def _result(name: CellName, score: float) -> CellResult:
     patch = {"method": "base", "touched": 0, "trained": 0, "total": 1, "config": {}, "donors": {}, "seeds": {}}
     counts = dict.fromkeys(("prompt_tokens", "generated_tokens", "clipped_prompts", "clipped_budgets"), 1)
     settings = {"batch_size": 1, "device": "cpu", "position": 0, "command": ""}
-    return CellResult(name, name.variant, identity, "acc", "none", 0.25, score, DOCUMENTS, {"acc,none": score}, {}, counts,
-                      10.0, "2026-01-01T00:00:00+00:00", patch, settings)  # fmt: skip
+    return CellResult(
+        name=name, digest=name.variant, identity=identity, metric="acc", filter="none", chance=0.25, score=score,
+        n=DOCUMENTS, scores={"acc,none": score}, groups={}, counts=counts, seconds=10.0,
+        finished="2026-01-01T00:00:00+00:00", patch=patch, settings=settings,
+    )  # fmt: skip
 
 
 def main() -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.config.schema import RunConfig
 from harness.workers import lease_for
+
+if TYPE_CHECKING:
+    from harness.evaluation.grid import Grid
+    from harness.report.against import Against
 
 logger = logging.getLogger(__name__)
 
@@ -85,19 +90,38 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
             lease.release()
     if alone and grid.cells:
         counts = f"{len(grid.cells) - reused - failed} cells run, {reused} stored already"
-        print_table(folder, run.baseline, f"{counts}{f', {failed} did not pass' if failed else ''}")
+        regressed = _regressed(grid)
+        print_table(folder, run.baseline, f"{counts}{f', {failed} did not pass' if failed else ''}", regressed)
+        failed += len(regressed.regressions) if regressed else 0
     return failed + len(problems)
 
 
-def print_table(folder: Path, baseline: str, counts: str) -> None:
+def _regressed(grid: Grid) -> Against | None:
+    """The run against an earlier one, where one is named.
+
+    Raises:
+        ValueError: if they share no cell.
+    """
+    results = grid.run.results
+    if results.baseline is None:
+        return None
+    from harness.report.against import compare_runs
+
+    return compare_runs(Path(results.dir), Path(results.baseline), results.margin, {c.name for c in grid.cells})
+
+
+def print_table(folder: Path, baseline: str, counts: str, against: Against | None = None) -> None:
     """Writes the pages of a results folder and prints the table.
 
     Args:
         folder: the results folder.
         baseline: variant that the others are compared with.
         counts: what was run, in a line.
+        against: the run against an earlier one.
     """
     from harness.report import build_table, terminal_text, write_pages
+    from harness.report.against import against_text
+    from harness.report.summary import write_summary
 
     try:
         table = build_table(folder, baseline, strict=False)
@@ -107,3 +131,7 @@ def print_table(folder: Path, baseline: str, counts: str) -> None:
     paths = write_pages(table)
     print(f"\n{terminal_text(table)}\n\n{counts}")
     print("written: " + ", ".join(str(p) for p in paths))
+    if against is not None:
+        print(f"\n{against_text(against)}")
+    if (shown := write_summary(table, against)) is not None:
+        print(f"summary: {shown}")

@@ -95,10 +95,14 @@ class ResultsConfig:
     Attributes:
         dir: folder of the run; cells that lie there already are not run again.
         patches: folder of what is trained, which runs may share; null for ``patches`` in ``dir``.
+        baseline: results folder of an earlier run: resolved losses against it fail this one; null for none.
+        margin: loss against it that is allowed, as a share: 0.01 is a point.
     """
 
     dir: str = "results/run"
     patches: str | None = None
+    baseline: str | None = None
+    margin: float = 0.0
 
 
 @dataclass
@@ -241,6 +245,7 @@ class TaskConfig:
         cluster: what makes documents alike: ``none``, ``subtask``, or the name of a column.
         scorer: ``lm_eval``, or ``code`` (sandbox) or ``math`` (math-verify) where we own it.
         groups: group -> lm-eval tag or group whose mean is stored beside the score.
+        quick: scores choices of few documents: what CI asks on every push (``pytest suites -m quick``).
         training_split: split of the documents that variants learn from; null takes the task's own, if it names one.
         about: one line for people.
     """
@@ -257,5 +262,6 @@ class TaskConfig:
     cluster: str = "none"
     scorer: str = "lm_eval"
     groups: dict[str, str] = field(default_factory=dict)
+    quick: bool = False
     training_split: str | None = None
     about: str = ""

@@ -23,6 +23,7 @@ from harness.evaluation.gates import GateVerdict, judge
 from harness.evaluation.grid import Grid, PlannedCell, model_ref, source_of
 from harness.evaluation.identity import Cell
 from harness.evaluation.journal import Journal
+from harness.evaluation.pairing import estimate
 from harness.evaluation.runner import stage_of
 from harness.evaluation.session import Session
 from harness.evaluation.store import Store
@@ -31,6 +32,7 @@ from harness.loading import device_of
 from harness.models import Base, ModelRef, load_base, load_model
 from harness.patch import Patch, export
 from harness.sandbox import Limits, Sandbox, open_sandbox
+from harness.statistics import Estimate
 from harness.tasks.documents import Documents
 from harness.tasks.load import LoadedTask, load_task
 from harness.variants import Context, NotMadeError, build, plan_text
@@ -101,6 +103,10 @@ class Bench:
         with suppress(OSError):
             self.store.forget_failure(planned.name)
         return Evaluated(result, result.settings.get("session") != self.session.name, gates)
+
+    def score_interval(self, result: CellResult) -> Estimate:
+        """The interval of a stored cell's score."""
+        return estimate(result, self.store.outcomes(result.name))
 
     def fail(self, planned: PlannedCell, text: str) -> None:
         """Notes that a cell has no result, and why."""

@@ -21,6 +21,8 @@ from harness.models import Base, processor_digest, tokenizer_digest
 from harness.patch import Patch, Stage
 from harness.tasks.load import LoadedTask
 
+# Of a task's config, what no outcome depends on.
+NOT_ASKED = ("about", "quick", "training_split")
 _LIBRARIES = ("variant-harness", "lm-eval", "torch", "transformers", "datasets", "math-verify")
 
 
@@ -82,7 +84,7 @@ class Cell:
             "model": self.base.fingerprint,
             "patch": self.patch.digest,
             "task": self.task.name,
-            "task_config": {k: v for k, v in asdict(self.task.config).items() if k not in ("about", "training_split")},
+            "task_config": {k: v for k, v in asdict(self.task.config).items() if k not in NOT_ASKED},
             "task_yaml": {
                 name: _stable_digest(task.config.to_dict(keep_callable=True)) for name, task in tasks.items()
             },

@@ -48,6 +48,18 @@ def pair(
     """Compares two cells on the documents that both were asked in the same words; test and interval as `compare`'s."""
     if differing := differing_keys(result, other):
         return Pairing(None, differing=differing)
+    return pair_documents(result, outcomes, other, other_outcomes, test, interval)
+
+
+def pair_documents(
+    result: CellResult,
+    outcomes: list[Outcome],
+    other: CellResult,
+    other_outcomes: list[Outcome],
+    test: str = "auto",
+    interval: str = "auto",
+) -> Pairing:
+    """As `pair`, whatever else the cells differ in: for runs of other weights, libraries or machines."""
     ours, theirs = scored(result, outcomes), scored(other, other_outcomes)
     common = [key for key in ours if key in theirs]
     unpaired = len(ours) + len(theirs) - 2 * len(common)

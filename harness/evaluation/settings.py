@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from harness.config.compose import known, unknown
@@ -19,6 +21,11 @@ def check_run(run: RunConfig) -> None:
     if run.engine not in ENGINES:
         raise unknown("engine", run.engine, ENGINES)
     _check_runtime(run.runtime)
+    earlier = run.results.baseline
+    if earlier is not None and not (Path(earlier) / "cells").is_dir():
+        raise ValueError(f"results.baseline={earlier}: no results folder of an earlier run (it would hold cells/)")
+    if run.results.margin < 0:
+        raise ValueError(f"results.margin={run.results.margin}: the loss that is allowed, at least 0 (0.01 is a point)")
     if run.sandbox.kind not in SANDBOXES:
         raise unknown("sandbox.kind", run.sandbox.kind, SANDBOXES)
     plain = run.baseline.partition("(")[0]

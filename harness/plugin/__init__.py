@@ -59,7 +59,18 @@ __all__ = [
     "pytest_xdist_auto_num_workers",
 ]
 
-_OPTIONS = ("--model", "--variants", "--tasks", "--claims", "--limit", "--set", "--results", "--fresh", "--dry-run")
+_OPTIONS = (
+    "--model",
+    "--variants",
+    "--tasks",
+    "--claims",
+    "--limit",
+    "--set",
+    "--results",
+    "--baseline",
+    "--fresh",
+    "--dry-run",
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,6 +85,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--limit", type=int, metavar="N", help="documents a task (a subject, for MMLU)")
     group.addoption("--set", action="append", default=[], metavar="KEY=VALUE", help="any Hydra override; repeatable")
     group.addoption("--results", metavar="DIR", help="results folder; cells stored there are not run again")
+    group.addoption("--baseline", metavar="DIR", help="results folder of an earlier run: resolved losses fail this one")
+    group.addoption("--margin", type=float, metavar="X", help="loss that --baseline allows: 0.01 is a point")
     group.addoption("--fresh", action="store_true", help="run stored cells again")
     group.addoption("--dry-run", action="store_true", help="print each variant's plan and run nothing")
 
@@ -93,6 +106,10 @@ def overrides(config: pytest.Config) -> list[str]:
         out.append(f"limit={config.getoption('limit')}")
     if config.getoption("results"):
         out.append(f"results.dir={_quoted(config.getoption('results'))}")
+    if config.getoption("baseline"):
+        out.append(f"results.baseline={_quoted(config.getoption('baseline'))}")
+    if config.getoption("margin") is not None:
+        out.append(f"results.margin={config.getoption('margin')}")
     out += ["fresh=true"] if config.getoption("fresh") else []
     out += ["dry_run=true"] if config.getoption("dry_run") else []
     return [*out, *config.getoption("set")]
@@ -111,6 +128,7 @@ def is_asked(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the marker; composes the grid at once if the command line asks for one."""
     config.addinivalue_line("markers", "task(*names): the tasks that a suite function runs; none means all others")
+    config.addinivalue_line("markers", "quick: cells of tasks that score choices of few documents")
     if is_asked(config):
         try:
             the_grid(config, overrides(config))
@@ -138,7 +156,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     marker = metafunc.definition.get_closest_marker("task")
     own = [c for c in grid.cells if marker is None or not marker.args or c.name.task.partition("(")[0] in marker.args]
     several = marker is None or len(marker.args) != 1
-    metafunc.parametrize("cell", own, ids=[case_id(c, several) for c in own], indirect=True)
+    quick = [pytest.param(c, marks=pytest.mark.quick if c.task.quick else ()) for c in own]
+    metafunc.parametrize("cell", quick, ids=[case_id(c, several) for c in own], indirect=True)
 
 
 def _is_ours(metafunc: pytest.Metafunc, name: str) -> bool:

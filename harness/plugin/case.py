@@ -45,8 +45,14 @@ class CellCase:
         line = f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})"
         self._record(LINE, "; ".join([line, *evaluated.broken]))
         # For JUnit: plain numbers, since others do not travel from a worker.
-        for key in ("score", "n", "seconds"):
+        for key in ("score", "n", "chance", "seconds"):
             self._record(key, float(getattr(result, key)))
+        for key in ("model", "variant", "task"):
+            self._record(key, str(getattr(result.name, key)))
+        self._record("metric", f"{result.metric},{result.filter}")
+        interval = self._bench.score_interval(result)
+        self._record("score_low", interval.low)
+        self._record("score_high", interval.high)
         if evaluated.broken:
             pytest.fail("; ".join(evaluated.broken), pytrace=False)
 

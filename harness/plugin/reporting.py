@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,11 @@ import pytest
 from harness.plugin.session import BENCH, CELL, CLAIM, GRID, HELP, LINE, PLAN, is_case, the_grid
 
 if TYPE_CHECKING:
+    from harness.evaluation.bench import Bench
     from harness.evaluation.grid import Grid
+    from harness.report.against import Against
+
+AGAINST: pytest.StashKey[Any] = pytest.StashKey()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -83,12 +88,14 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
         the_grid(config, overrides(config))
     if the_grid(config).cells:
-        _write_tables(terminalreporter, the_grid(config))
+        _write_tables(terminalreporter, the_grid(config), config.stash.get(AGAINST, None))
     terminalreporter.write_line(f"{len(lines) - reused} cells run, {reused} stored already")
 
 
-def _write_tables(terminalreporter: Any, grid: Grid) -> None:
+def _write_tables(terminalreporter: Any, grid: Grid, against: Against | None) -> None:
     from harness.report import build_table, terminal_text, write_pages
+    from harness.report.against import against_text
+    from harness.report.summary import write_summary
 
     try:
         table = build_table(Path(grid.run.results.dir), grid.run.baseline, strict=False)
@@ -97,6 +104,11 @@ def _write_tables(terminalreporter: Any, grid: Grid) -> None:
         return
     terminalreporter.write_line(terminal_text(table))
     terminalreporter.write_line("written: " + ", ".join(str(p) for p in write_pages(table)))
+    if against is not None:
+        terminalreporter.section(f"against {against.folder}")
+        terminalreporter.write_line(against_text(against))
+    if (shown := write_summary(table, against)) is not None:
+        terminalreporter.write_line(f"summary: {shown}")
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -119,7 +131,8 @@ def _after(session: pytest.Session) -> None:
     config, run = session.config, session.config.stash[GRID].run
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     stats = reporter.stats if reporter is not None else {}
-    unwanted = run.dry_run or config.option.collectonly or not (run.levels.tasks or run.published or run.claims)
+    wanted = run.levels.tasks or run.published or run.claims or run.results.baseline
+    unwanted = run.dry_run or config.option.collectonly or not wanted
     ran = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     if unwanted or not ran or not (stats.get("passed") or stats.get("failed")):
         return
@@ -141,7 +154,26 @@ def _after(session: pytest.Session) -> None:
     # Who chose some of the cases by name did not ask for the rest.
     if after_cells(bench, say) and not stats.get("deselected"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if run.results.baseline is not None and _regressed(config, bench, say):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if run.claims:
         from harness.claimed import tell_claims
 
         tell_claims(bench, say)
+
+
+def _regressed(config: pytest.Config, bench: Bench, say: Callable[[str], None]) -> bool:
+    """Compares the session's cells with an earlier run; whether one is worse than allowed."""
+    from harness.report.against import compare_runs
+
+    results = bench.grid.run.results
+    assert results.baseline is not None, "asked only with a baseline"
+    try:
+        names = {cell.name for cell in bench.grid.cells}
+        config.stash[AGAINST] = compare_runs(Path(results.dir), Path(results.baseline), results.margin, names)
+    except ValueError as error:
+        say(f"error: baseline: {error}")
+        return True
+    for change in config.stash[AGAINST].regressions:
+        say(f"regressed against {results.baseline}: {change.name}: {100 * change.then:.1f} to {100 * change.now:.1f}")
+    return bool(config.stash[AGAINST].regressions)

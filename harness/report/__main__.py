@@ -1,6 +1,7 @@
 """``python -m harness.report DIR``: renders a results folder again from its stored cells.
 
-``python -m harness.report plan --effect 0.02`` says how many documents resolve an effect.
+``python -m harness.report plan --effect 0.02`` says how many documents resolve an effect,
+``python -m harness.report claims DIR ...`` what the results of several folders say of the papers' claims.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import sys
 from pathlib import Path
 
 from harness.evaluation.store import Store
-from harness.report import build_table, terminal_text, write_pages
+from harness.report import all_claims, build_table, terminal_text, write_pages
+from harness.report.against import against_text, compare_runs
 from harness.report.html import write_report
 from harness.report.html.source import Source
 from harness.report.rows import Method
@@ -28,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         from harness.report import plan  # lm-eval comes with it, which reading results does not need
 
         return plan.main(given[1:])
+    if given[:1] == ["claims"]:
+        return all_claims.main(given[1:])
     parser = argparse.ArgumentParser(
         prog="python -m harness.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -42,6 +46,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--adjust", choices=ADJUSTMENTS, default="holm", help="correction over the table's comparisons")
     parser.add_argument("--test", choices=TESTS, default="auto", help="test of a difference; auto: exact McNemar")
     parser.add_argument("--interval", choices=INTERVALS, default="auto", help="of differences; bootstrap: BCa")
+    parser.add_argument("--against", type=Path, metavar="OLD", help="results folder of an earlier run to compare with")
+    parser.add_argument("--margin", type=float, default=0.0, help="loss that --against allows: 0.01 is a point")
     parser.add_argument("--html", action="store_true", help="write a folder of HTML pages instead (DIR/report)")
     parser.add_argument("--figures", type=Path, action="append", default=[], metavar="DIR", help="figures to show too")
     args = parser.parse_args(given)
@@ -55,12 +61,15 @@ def main(arguments: list[str] | None = None) -> int:
             paths = [write_report(Source(table, store, args.claims), place, args.figures)]
         else:
             paths = write_pages(table, args.out, args.claims)
+        against = None if args.against is None else compare_runs(args.folder, args.against, args.margin)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(terminal_text(table))
     print("\nwritten: " + ", ".join(str(p) for p in paths))
-    return 0
+    if against is not None:
+        print(f"\n{against_text(against)}")
+    return 1 if against is not None and against.regressions else 0
 
 
 if __name__ == "__main__":

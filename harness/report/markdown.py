@@ -63,6 +63,14 @@ def render(table: Table, claims: Sequence[str] = ()) -> str:
     return "\n".join(parts) + "\n"
 
 
+def brief(table: Table) -> list[str]:
+    """The legend and the scores alone."""
+    lines = ["## Results", "", _legend(table), ""]
+    for model in table.models:
+        lines += [f"### {model}", "", *_scores(table, model), ""]
+    return lines
+
+
 def _legend(table: Table) -> str:
     pooled = any(e.seeds for row in table.rows for e in row.entries.values())
     noise = any(e.result.identity.get("noise") for row in table.rows for e in row.entries.values())

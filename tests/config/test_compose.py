@@ -31,6 +31,7 @@ def test_an_experiment_sets_the_run_and_the_command_line_wins():
 
 def test_no_group_of_conf_is_forgotten():
     assert {p.name for p in CONF.iterdir() if p.is_dir()} == {
+        "claim",
         "data",
         "experiment",
         "models",

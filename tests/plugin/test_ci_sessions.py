@@ -1,0 +1,80 @@
+"""What CI needs of a session: scores in JUnit's file, a summary, an exit status that knows what was lost."""
+
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from plugin.test_sessions import pytest_run
+
+LIMITS = ("--tasks", "lab_arc", "--limit", "60")
+
+
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory):
+    """The same variant before and after somebody changed it."""
+    folder = tmp_path_factory.mktemp("ci")
+    mine = folder / "conf" / "variant" / "mine.yaml"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("method: base\n")
+    options = ("--variants", "base,mine", *LIMITS)
+    before = pytest_run(folder, *options, "--results", "before", "--junitxml", "before.xml")
+    mine.write_text("method: destroy\nmode: zero\nparts: [o_proj]\n")
+    summary = {"GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
+    after = pytest_run(folder, *options, "--results", "after", "--baseline", "before", env=summary)
+    return folder, before, after
+
+
+def test_scores_stand_in_junits_file(sessions):
+    folder, before, _ = sessions
+    assert before.returncode == 0, before.stdout
+    cases = list(ElementTree.parse(folder / "before.xml").getroot().iter("testcase"))
+    found = [{p.get("name"): p.get("value") for p in case.iter("property")} for case in cases]
+    assert {(p["variant"], p["task"], p["model"]) for p in found} == {
+        (v, "lab_arc", "lab-base") for v in ("base", "mine")
+    }
+    for properties in found:
+        assert properties["metric"] == "acc,none"
+        low, score, high = (float(properties[k]) for k in ("score_low", "score", "score_high"))
+        assert 0 < low < score < high < 1
+        assert (float(properties["n"]), float(properties["chance"])) == (60, 0.25)
+
+
+def test_a_resolved_loss_fails_the_session(sessions):
+    _, _, after = sessions
+    assert after.returncode == 1
+    assert "2 passed" in after.stdout
+    assert "regressed against before: lab-base/mine/lab_arc" in after.stdout
+    assert "1 cell of 2 regressed at all" in after.stdout
+
+
+def test_the_summary_tells_what_was_lost_first(sessions):
+    folder, _, _ = sessions
+    text = (folder / "summary.md").read_text()
+    assert text.startswith("## Against before")
+    assert "▼ lab-base/mine/lab_arc" in text
+    assert "## Results" in text
+
+
+def test_what_is_within_the_margin_passes(sessions):
+    folder, _, _ = sessions
+    options = ("--variants", "base,mine", *LIMITS, "--results", "after", "--baseline", "before", "--margin", "0.95")
+    done = pytest_run(folder, *options)
+    assert done.returncode == 0, done.stdout
+    assert "0 cells of 2 regressed by more than 95 points" in done.stdout
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (("--baseline", "nowhere"), "results.baseline=nowhere: no results folder"),
+    (("--baseline", "before", "--margin", "-1"), "results.margin=-1.0: the loss that is allowed"),
+])  # fmt: skip
+def test_a_baseline_that_is_none_stops_early(sessions, options, message):
+    done = pytest_run(sessions[0], *LIMITS, "--results", "x", *options)
+    assert done.returncode == 4
+    assert message in done.stderr
+
+
+def test_quick_cells_are_chosen_by_a_marker(sessions):
+    options = ("--tasks", "lab,arc_easy", "-m", "quick", "--collect-only", "-q", "--results", "x")
+    done = pytest_run(sessions[0], *options)
+    shown = sorted(line.split("::")[1] for line in done.stdout.splitlines() if "::test_" in line)
+    tasks = ("test_arc_easy", "test_ioi", "test_lab_arc", "test_lab_mmlu")
+    assert shown == [f"{task}[lab-base-base]" for task in tasks]
