@@ -13,7 +13,9 @@ from harness.config.claims import BESIDE, Claim, claim_names, compose_claims
 from harness.evaluation.bench import Bench
 from harness.evaluation.cells import CellName, file_name
 from harness.evaluation.grid import PlannedCell, models_of
+from harness.files import write_text
 from harness.levels import judge_run
+from harness.report.claims import claims_section
 from harness.statistics import ALPHA
 
 
@@ -45,7 +47,7 @@ def claim_verdict(bench: Bench, claim: Claim, extras: Sequence[Extra]) -> ClaimV
         for extra in extras:
             if extra.kind == kind:
                 measure_once(bench, extra)
-    keep_asked(Path(run.results.dir), claim_names(run.claims))
+    keep_asked(Path(run.results.dir), claim_names(run.claims), models_of(run))
     return judge_claim(Path(run.results.dir), claim, ALPHA / len(claims_of(bench)))
 
 
@@ -85,17 +87,20 @@ def measure_once(bench: Bench, extra: Extra) -> str | None:
 
 
 def tell_claims(bench: Bench, say: Callable[[str], None]) -> list[ClaimVerdict]:
-    """Puts a run's claims to its stored results and says each verdict.
+    """Puts a run's claims to its stored results, says each verdict and writes ``claims.md``.
 
     Args:
         bench: of a run whose cells are stored and judged.
         say: is told line by line.
     """
-    claims, folder = claims_of(bench), Path(bench.grid.run.results.dir)
+    run, claims = bench.grid.run, claims_of(bench)
     if not claims:
         return []
-    keep_asked(folder, claim_names(bench.grid.run.claims))
+    folder = Path(run.results.dir)
+    keep_asked(folder, claim_names(run.claims), models_of(run))
     verdicts = judge_claims(folder, claims)
     for found in verdicts:
         say(f"claim {found.claim.name}, {found.claim.model}: {found.text}")
+    write_text(folder / "claims.md", "\n".join(claims_section(verdicts, "# Claims")))
+    say(f"written: {folder / 'claims.md'}")
     return verdicts

@@ -15,6 +15,7 @@ from harness.report import all_claims, build_table, terminal_text, write_pages
 from harness.report.against import against_text, compare_runs
 from harness.report.html import write_report
 from harness.report.html.source import Source
+from harness.report.pages import has_pages
 from harness.report.rows import Method
 from harness.statistics import ADJUSTMENTS, INTERVALS, TESTS
 
@@ -55,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
         store = Store(args.folder, keep=args.html)
         method = Method(args.adjust, args.test, args.interval)
         chosen = (args.baseline, args.tasks, args.variants, args.model, args.sort)
-        table = build_table(args.folder, *chosen, method=method, store=store)
+        # Circuits and crosscoders have pages of their own, and no cells.
+        strict = not (args.html and has_pages(args.folder))
+        table = build_table(args.folder, *chosen, strict, method, store)
         if args.html:
             place = args.out or args.folder / "report"
             paths = [write_report(Source(table, store, args.claims), place, args.figures)]

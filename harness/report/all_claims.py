@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.claims import ClaimVerdict, judge_claim
-from harness.config.claims import claim_names, compose_claims
+from harness.claims import ClaimVerdict, asked_of, judge_claim
+from harness.config.claims import Claim, claim_names, compose_claims
 from harness.evaluation.store import Store
 from harness.files import write_text
 from harness.report.claims import claims_section
@@ -32,14 +32,17 @@ def judged_folders(folders: Sequence[Path], asked: Any = "all") -> tuple[list[Cl
         ValueError: for an unknown claim, or a folder without results.
     """
     names = claim_names(asked)
-    found = []
+    found: list[tuple[Path, Claim, Store]] = []
     for folder in folders:
         models = _models(folder)
         if not models:
             raise ValueError(f"{folder} holds no results (cells, delta, circuits or crosscoder)")
         store = Store(folder, keep=True)
         claims = compose_claims(names, models)
-        found += [(folder, c, store) for c in claims if judge_claim(folder, c, ALPHA, store).parts]
+        known = {(c.name, c.model) for _, c, _ in found}
+        # What several folders measured is shown of the first one.
+        new = [c for c in claims if (c.name, c.model) not in known]
+        found += [(folder, c, store) for c in new if judge_claim(folder, c, ALPHA, store).parts]
     level = ALPHA / max(1, len(found))
     verdicts = [judge_claim(folder, claim, level, store) for folder, claim, store in found]
     measured = {v.claim.name for v in verdicts}
@@ -50,6 +53,8 @@ def _models(folder: Path) -> list[str]:
     """Models of the cells; of what stands beside them, where there are no cells."""
     results, _ = Store(folder).readable(outcomes=False)
     names = dict.fromkeys(r.name.model for r in results)
+    if not names:
+        names = dict.fromkeys(asked_of(folder).models)
     if not names:
         names = dict.fromkeys(p.name for kind in BESIDE for p in sorted((folder / kind).glob("*")) if p.is_dir())
     return list(names)

@@ -40,7 +40,8 @@ def verdicts_of(
     if asked is not None:
         return judge_claims(folder, compose_claims(claim_names(asked), models), store), []
     try:
-        return judge_claims(folder, compose_claims(asked_of(folder), models), store), []
+        kept = asked_of(folder)
+        return judge_claims(folder, compose_claims(kept.claims, list(models) or kept.models), store), []
     except ValueError as error:
         return [], [f"claims: {error}"]
 

@@ -12,6 +12,7 @@ from harness.evaluation.cells import CellName, Outcome
 from harness.evaluation.pairing import estimate
 from harness.evaluation.seeds import Stored, estimate_seeds, pair_seeds
 from harness.evaluation.store import Failure, Store
+from harness.report.pages import has_pages
 from harness.report.rows import Entry, Method, Row, Table, leaky
 from harness.statistics import resolve
 
@@ -36,7 +37,8 @@ def build_table(
         variants: variants to show, in this order; None for all, the baseline first, then in the order of the run.
         models: models to show, in this order; None for all, in the order of the run.
         sort: a task by whose score the variants are ordered.
-        strict: a baseline without a cell is an error; else the table has no comparisons then.
+        strict: a baseline without a cell is an error; else the table has no comparisons then, and none at all where
+            there are other pages to show.
         method: how to compare; None for the defaults.
         store: the folder's store, for who goes on reading it; None opens one.
 
@@ -51,6 +53,8 @@ def build_table(
         failures = store.failures()
     except ValueError as error:
         failures, damaged = [], [*damaged, str(error)]
+    if not everything and not strict and has_pages(folder):
+        return Table(folder, baseline, (), (), 0, method, tuple(damaged))
     if not everything:
         problems = [*damaged, *(f"{f.name} failed: {f.text}" for f in failures)]
         raise ValueError(f"{folder} holds no stored cells" + "".join(f"; {p}" for p in problems))

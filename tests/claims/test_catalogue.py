@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.claims import asked_of, keep_asked
+from harness.claims import AskedClaims, asked_of, keep_asked
 from harness.config.claims import BESIDE, OF_CELLS, claim_names, compose_claim, same_model
 from harness.config.compose import compose_run, known
 
@@ -88,9 +88,14 @@ def test_an_unknown_claim_is_named():
 
 
 def test_claims_of_several_runs_of_one_folder_add_up(tmp_path):
-    keep_asked(tmp_path, ["a", "b"])
-    keep_asked(tmp_path, ["b", "c"])
-    assert asked_of(tmp_path) == ["a", "b", "c"]
-    (tmp_path / "claims.json").write_text('{"format": 1}')
-    with pytest.raises(ValueError, match=r"is not a list of claims.*Delete it"):
-        asked_of(tmp_path)
+    keep_asked(tmp_path, ["a", "b"], ["m"])
+    keep_asked(tmp_path, ["b", "c"], ["n", "m"])
+    assert asked_of(tmp_path) == AskedClaims(("a", "b", "c"), ("m", "n"))
+    for text in (
+        '{"format": 1}',
+        '{"format": 2, "claims": [], "models": []}',
+        '{"format": 1, "claims": [1], "models": []}',
+    ):
+        (tmp_path / "claims.json").write_text(text)
+        with pytest.raises(ValueError, match=r"is not a list of claims.*Delete it"):
+            asked_of(tmp_path)

@@ -27,7 +27,7 @@ def test_the_table_is_appended_where_ci_says(tmp_path, monkeypatch):
 def test_what_regressed_stands_first(tmp_path):
     fill(tmp_path / "run")
     fill(tmp_path / "old", ("base",))
-    keep_asked(tmp_path / "run", ["sfn_merge_longer"])
+    keep_asked(tmp_path / "run", ["sfn_merge_longer"], ["m"])
     table = build_table(tmp_path / "run")
     text = summary(table, compare_runs(tmp_path / "run", tmp_path / "old"))
     assert text.startswith("## Against old")
@@ -37,7 +37,7 @@ def test_what_regressed_stands_first(tmp_path):
 
 def test_what_is_too_long_is_left_out_and_named(tmp_path):
     fill(tmp_path / "run")
-    keep_asked(tmp_path / "run", ["sfn_merge_longer"])
+    keep_asked(tmp_path / "run", ["sfn_merge_longer"], ["m"])
     table = build_table(tmp_path / "run")
     whole = summary(table)
     short = summary(table, limit=len(whole.encode()) - 100)

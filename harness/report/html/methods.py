@@ -13,9 +13,8 @@ from urllib.parse import quote, unquote
 from markdown_it import MarkdownIt
 
 from harness.report.html.frame import esc, scroll, slug
+from harness.report.pages import pages_of
 
-# Pages of a results folder beside its table: levels of answers, a paper's numbers, differences, circuits, latents.
-PATTERNS = ("experiment.md", "levels.md", "delta/*/delta.md", "circuits/*/circuits.md", "crosscoder/*/crosscoder.md")
 TITLES = {"experiment": "published", "levels": "levels", "delta": "differences of weights"}
 IMAGES = (".png", ".svg")
 
@@ -37,9 +36,8 @@ class MethodPage:
 
 def method_pages(folder: Path) -> list[MethodPage]:
     """The pages that lie in a results folder."""
-    found = [path for pattern in PATTERNS for path in sorted(folder.glob(pattern))]
     out = []
-    for path in found:
+    for path in pages_of(folder):
         relative = path.relative_to(folder)
         kind = TITLES.get(path.stem, path.stem)
         title = kind if len(relative.parts) == 1 else f"{kind}: {path.parent.name}"

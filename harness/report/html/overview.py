@@ -44,6 +44,8 @@ def _in_short(source: Source) -> str:
     """What a reader wants to know first."""
     t = source.table
     found = [(row, task, e) for row in t.rows for task, e in row.entries.items() if e.verdict != "baseline"]
+    if not t.rows:
+        return section("short", "In short", "<p>No cells: what methods measured stands on the pages above.</p>")
     lines = [
         f"{len(t.rows)} rows on {len(t.tasks)} tasks, {t.comparisons} comparisons with <code>{esc(t.baseline)}</code> "
         f"on the same documents, {t.method.adjusted_words}."
@@ -78,6 +80,8 @@ def _difference(entry: Entry) -> float | None:
 def _grid(source: Source, pages: Mapping[str, str]) -> str:
     """The table that is sorted and filtered in the page."""
     t = source.table
+    if not t.rows:
+        return ""
     heads = ["model"] if source.several else []
     columns = [(h, "") for h in [*heads, "variant", "parameters touched"]]
     columns += [(task, _about(source, task)) for task in t.tasks]
