@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.config.schema import RunConfig
+from harness.config.schema import LogConfig, RunConfig
 from harness.workers import lease_for
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     if alone and grid.cells:
         counts = f"{len(grid.cells) - reused - failed} cells run, {reused} stored already"
         regressed = _regressed(grid)
-        print_table(folder, run.baseline, f"{counts}{f', {failed} did not pass' if failed else ''}", regressed)
+        print_table(folder, run.baseline, f"{counts}{f', {failed} did not pass' if failed else ''}", regressed, run.log)
         failed += len(regressed.regressions) if regressed else 0
     return failed + len(problems)
 
@@ -110,7 +110,9 @@ def _regressed(grid: Grid) -> Against | None:
     return compare_runs(Path(results.dir), Path(results.baseline), results.margin, {c.name for c in grid.cells})
 
 
-def print_table(folder: Path, baseline: str, counts: str, against: Against | None = None) -> None:
+def print_table(
+    folder: Path, baseline: str, counts: str, against: Against | None = None, log: LogConfig | None = None
+) -> None:
     """Writes the pages of a results folder and prints the table.
 
     Args:
@@ -118,9 +120,11 @@ def print_table(folder: Path, baseline: str, counts: str, against: Against | Non
         baseline: variant that the others are compared with.
         counts: what was run, in a line.
         against: the run against an earlier one.
+        log: trackers to tell.
     """
     from harness.report import build_table, terminal_text, write_pages
     from harness.report.against import against_text
+    from harness.report.loggers import tell
     from harness.report.summary import write_summary
 
     try:
@@ -135,3 +139,5 @@ def print_table(folder: Path, baseline: str, counts: str, against: Against | Non
         print(f"\n{against_text(against)}")
     if (shown := write_summary(table, against)) is not None:
         print(f"summary: {shown}")
+    for line in tell(table, log) if log is not None else []:
+        print(line)

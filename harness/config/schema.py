@@ -106,6 +106,21 @@ class ResultsConfig:
 
 
 @dataclass
+class LogConfig:
+    """Trackers that are told of a run's rows when it is over.
+
+    Attributes:
+        to: ``mlflow``, ``wandb``, ``trackio``; empty for none.
+        project: experiment or project there.
+        uri: where the tracker is, in its own terms; null for its default.
+    """
+
+    to: list[str] = field(default_factory=list)
+    project: str = "variant-harness"
+    uri: str | None = None
+
+
+@dataclass
 class GateConfig:
     """What a cell must reach to pass.
 
@@ -206,6 +221,7 @@ class RunConfig:
     runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     sandbox: SandboxConfig = field(default_factory=SandboxConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
 
 @dataclass

@@ -34,6 +34,7 @@ class Asked:
         prompt: the prompt, shots included.
         target: what the task takes for right, as text; of a choice its number.
         choices: the continuations whose likelihoods were compared; empty for generated answers.
+        doc: the document as the data set has it, as far as JSON can say it.
     """
 
     subtask: str
@@ -42,6 +43,7 @@ class Asked:
     prompt: str
     target: str
     choices: list[str] = field(default_factory=list)
+    doc: dict[str, Any] = field(default_factory=dict)
 
     @property
     def key(self) -> Key:
@@ -57,7 +59,9 @@ def asked_in(samples: Mapping[str, list[dict[str, Any]]]) -> list[Asked]:
             arguments = [a if isinstance(a, (list, tuple)) else [a] for a in row["arguments"]]
             prompt = str(arguments[0][0]) if arguments else ""
             choices = [str(a[1]) for a in arguments if len(a) > 1 and isinstance(a[1], str)]
-            one = Asked(subtask, int(row["doc_id"]), str(row["prompt_hash"]), prompt, _text(row["target"]), choices)
+            doc = json.loads(json.dumps(row.get("doc") or {}, default=str))
+            number, digest = int(row["doc_id"]), str(row["prompt_hash"])
+            one = Asked(subtask, number, digest, prompt, _text(row["target"]), choices, doc)
             found.setdefault(one.key, one)
     return list(found.values())
 

@@ -10,6 +10,7 @@ from harness.config.compose import known, unknown
 from harness.config.schema import RunConfig, RuntimeConfig
 from harness.engine import ENGINES
 
+TRACKERS = ("mlflow", "wandb", "trackio")
 SANDBOXES = ("auto", "bubblewrap", "process")
 DTYPES = ("float32", "bfloat16", "float16", "auto")
 
@@ -24,6 +25,8 @@ def check_run(run: RunConfig) -> None:
     earlier = run.results.baseline
     if earlier is not None and not (Path(earlier) / "cells").is_dir():
         raise ValueError(f"results.baseline={earlier}: no results folder of an earlier run (it would hold cells/)")
+    if wrong := [name for name in run.log.to if name not in TRACKERS]:
+        raise unknown("log.to", wrong[0], TRACKERS)
     if run.results.margin < 0:
         raise ValueError(f"results.margin={run.results.margin}: the loss that is allowed, at least 0 (0.01 is a point)")
     if run.sandbox.kind not in SANDBOXES:

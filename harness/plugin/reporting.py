@@ -95,6 +95,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 def _write_tables(terminalreporter: Any, grid: Grid, against: Against | None) -> None:
     from harness.report import build_table, terminal_text, write_pages
     from harness.report.against import against_text
+    from harness.report.loggers import tell
     from harness.report.summary import write_summary
 
     try:
@@ -109,6 +110,8 @@ def _write_tables(terminalreporter: Any, grid: Grid, against: Against | None) ->
         terminalreporter.write_line(against_text(against))
     if (shown := write_summary(table, against)) is not None:
         terminalreporter.write_line(f"summary: {shown}")
+    for line in tell(table, grid.run.log):
+        terminalreporter.write_line(line)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -1,23 +1,34 @@
 """``python -m harness.report DIR``: renders a results folder again from its stored cells.
 
 ``python -m harness.report plan --effect 0.02`` says how many documents resolve an effect,
-``python -m harness.report claims DIR ...`` what the results of several folders say of the papers' claims.
+``python -m harness.report claims DIR ...`` what the results of several folders say of the papers' claims,
+``python -m harness.report export DIR --out OUT`` writes them as lm-eval does, ``import RUN`` reads a run of lm-eval's,
+``python -m harness.report log DIR --to mlflow|wandb|trackio`` tells a tracker. Each has a ``--help`` of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from harness.evaluation.store import Store
-from harness.report import all_claims, build_table, terminal_text, write_pages
+from harness.report import build_table, terminal_text, write_pages
 from harness.report.against import against_text, compare_runs
 from harness.report.html import write_report
 from harness.report.html.source import Source
 from harness.report.pages import has_pages
 from harness.report.rows import Method
 from harness.statistics import ADJUSTMENTS, INTERVALS, TESTS
+
+COMMANDS = {
+    "plan": "harness.report.plan",
+    "claims": "harness.report.all_claims",
+    "export": "harness.report.to_lm_eval",
+    "import": "harness.report.from_lm_eval",
+    "log": "harness.report.log",
+}
 
 
 def _names(text: str) -> list[str]:
@@ -27,12 +38,10 @@ def _names(text: str) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == ["plan"]:
-        from harness.report import plan  # lm-eval comes with it, which reading results does not need
-
-        return plan.main(given[1:])
-    if given[:1] == ["claims"]:
-        return all_claims.main(given[1:])
+    if given[:1] and given[0] in COMMANDS:
+        # Each brings libraries of its own, which rendering a folder does not need.
+        command: int = import_module(COMMANDS[given[0]]).main(given[1:])
+        return command
     parser = argparse.ArgumentParser(
         prog="python -m harness.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -100,6 +100,8 @@ class Row:
         if not self.entries:
             return ""
         patch = next(iter(self.entries.values())).result.patch
+        if patch["method"] == "imported":
+            return "not known: a run of lm-eval's"
         if not patch["touched"]:
             # A training whose every look was worse than the start leaves the base.
             return f"0<br>of {patch['trained']:,} trained, none kept" if patch["trained"] else "0"

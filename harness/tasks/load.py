@@ -74,6 +74,17 @@ def load_task(name: str, config: TaskConfig, source: DataSource, sandbox: Sandbo
     return LoadedTask(name, config, subtasks, groups)
 
 
+def leaves_of(name: str, config: TaskConfig) -> list[str]:
+    """lm-eval's names of the tasks that a task is made of, without its data.
+
+    Raises:
+        ValueError: if lm-eval has no such task.
+    """
+    folder = _folder(name, config.folder)
+    manager = TaskManager(include_defaults=folder is None, include_path=str(folder) if folder else None)
+    return _leaves(manager, [config.lm_eval] if isinstance(config.lm_eval, str) else list(config.lm_eval), name)
+
+
 def _folder(name: str, folder: str | None) -> Path | None:
     if folder is None:
         return None
