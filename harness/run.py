@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,10 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     from harness.evaluation.bench import Bench, share_threads
     from harness.evaluation.grid import plan_grid
     from harness.evaluation.logs import log_to
-    from harness.evaluation.schedule import schedule, timings_of
+    from harness.evaluation.schedule import estimate_seconds, schedule, timings_of
     from harness.evaluation.session import Session, new_session
     from harness.evaluation.store import Store
+    from harness.live import LiveView, is_wanted
 
     grid = plan_grid(run)
     extras = extras_of(run)
@@ -47,23 +49,29 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     folder = Path(run.results.dir)
     name = new_session()
     log = log_to(folder, "main" if alone else f"job-{name}")
-    plan = schedule(grid.cells, run.limit, 1, timings_of(Store(folder)))
+    timings = timings_of(Store(folder))
+    plan = schedule(grid.cells, run.limit, 1, timings)
     bench = Bench(grid, command, Session(name, plan, log))
     if run.dry_run:
         plans = [bench.plan(c) for c in grid.cells] + [extra.about for extra in extras]
         print("\n\n".join(dict.fromkeys(plans)))
         return 0
     failed = reused = 0
+    estimates = {str(c.name): estimate_seconds(c, run.limit, timings) for c in grid.cells}
+    view = LiveView(bench.journal, estimates) if alone and is_wanted(run.live, sys.stdout) else None
+    lines = _Lines(whole=view is not None)
     try:
+        if view is not None:
+            view.start()
         for extra in extras:
-            print(f"{extra.about} ...", end=" ", flush=True)
+            lines.begin(f"{extra.about} ...")
             try:
-                print(extra.measure())
+                lines.end(extra.measure())
             except (ValueError, OSError) as error:
                 failed += 1
-                print(f"failed: {error}")
+                lines.end(f"failed: {error}")
         for number, planned in enumerate(grid.cells, 1):
-            print(f"[{number}/{len(grid.cells)}] {planned.name} ...", end=" ", flush=True)
+            lines.begin(f"[{number}/{len(grid.cells)}] {planned.name} ...")
             try:
                 evaluated = bench.evaluate(planned)
                 if run.export is not None:
@@ -71,7 +79,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
             except Exception as error:
                 # The other cells run on, as other cases do under pytest.
                 failed += 1
-                print(f"failed: {str(error) or type(error).__name__}")
+                lines.end(f"failed: {str(error) or type(error).__name__}")
                 if not isinstance(error, (ValueError, OSError)):
                     logger.exception("%s", planned.name)
                 continue
@@ -79,12 +87,17 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
             failed += bool(evaluated.broken)
             reused += evaluated.reused
             spent = "stored already" if evaluated.reused else f"{result.seconds:.1f} s"
-            print(f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})", *evaluated.broken, sep="; ")
+            told = f"{result.metric} {100 * result.score:.1f} (n={result.n}, {spent})"
+            lines.end("; ".join([told, *evaluated.broken]))
+        if view is not None:
+            view.stop()
         # While the device is still leased: what judges is a model too.
         problems = after_cells(bench, print) if alone and grid.cells else []
         if alone and grid.run.claims:
             tell_claims(bench, print)
     finally:
+        if view is not None:
+            view.stop()
         bench.journal.close()
         if lease is not None:
             lease.release()
@@ -94,6 +107,21 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
         print_table(folder, run.baseline, f"{counts}{f', {failed} did not pass' if failed else ''}", regressed, run.log)
         failed += len(regressed.regressions) if regressed else 0
     return failed + len(problems)
+
+
+class _Lines:
+    """Lines that begin before the work and end after it; whole ones where a live view stands below them."""
+
+    def __init__(self, whole: bool) -> None:
+        self._whole, self._begun = whole, ""
+
+    def begin(self, text: str) -> None:
+        self._begun = text
+        if not self._whole:
+            print(text, end=" ", flush=True)
+
+    def end(self, text: str) -> None:
+        print(f"{self._begun} {text}" if self._whole else text, flush=True)
 
 
 def _regressed(grid: Grid) -> Against | None:

@@ -7,6 +7,21 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from harness.config.results import GateConfig, LogConfig, ResultsConfig
+
+__all__ = [
+    "DataConfig",
+    "GateConfig",
+    "LevelsConfig",
+    "LogConfig",
+    "ModelConfig",
+    "ResultsConfig",
+    "RunConfig",
+    "RuntimeConfig",
+    "SandboxConfig",
+    "TaskConfig",
+]
+
 
 @dataclass
 class DataConfig:
@@ -89,57 +104,6 @@ class SandboxConfig:
 
 
 @dataclass
-class ResultsConfig:
-    """Where results go.
-
-    Attributes:
-        dir: folder of the run; cells that lie there already are not run again.
-        patches: folder of what is trained, which runs may share; null for ``patches`` in ``dir``.
-        baseline: results folder of an earlier run: resolved losses against it fail this one; null for none.
-        margin: loss against it that is allowed, as a share: 0.01 is a point.
-    """
-
-    dir: str = "results/run"
-    patches: str | None = None
-    baseline: str | None = None
-    margin: float = 0.0
-
-
-@dataclass
-class LogConfig:
-    """Trackers that are told of a run's rows when it is over.
-
-    Attributes:
-        to: ``mlflow``, ``wandb``, ``trackio``; empty for none.
-        project: experiment or project there.
-        uri: where the tracker is, in its own terms; null for its default.
-    """
-
-    to: list[str] = field(default_factory=list)
-    project: str = "variant-harness"
-    uri: str | None = None
-
-
-@dataclass
-class GateConfig:
-    """What a cell must reach to pass.
-
-    Attributes:
-        min: least score.
-        above: variant that it must beat, resolved.
-        not_below: variant that it must not fall below by more than ``margin``, resolved.
-        margin: what ``not_below`` allows, in score.
-        variants: variants it holds for; empty for all but the one it compares with.
-    """
-
-    min: float | None = None
-    above: str | None = None
-    not_below: str | None = None
-    margin: float = 0.0
-    variants: list[str] = field(default_factory=list)
-
-
-@dataclass
 class LevelsConfig:
     """Generated answers judged by level (Stethoscope for Networks, section 2.2).
 
@@ -184,6 +148,7 @@ class RunConfig:
         tag: added to the models' names (``lab-base@seed=2``); a multirun sets it for keys that no name shows.
         gates: task -> gate, a `GateConfig`.
         fresh: run cells again that are stored.
+        live: show in the terminal what runs where, and what is left; null where a person watches, and not in CI.
         dry_run: print each variant's plan and run nothing.
         export: folder to write each variant to as a plain Hugging Face model; null for none.
         levels: which answers are judged by level, and how.
@@ -208,6 +173,7 @@ class RunConfig:
     tag: str = ""
     gates: dict[str, Any] = field(default_factory=dict)
     fresh: bool = False
+    live: bool | None = None
     dry_run: bool = False
     export: str | None = None
     levels: LevelsConfig = field(default_factory=LevelsConfig)

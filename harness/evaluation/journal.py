@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from harness.evaluation.cells import CellName
 
-State = Literal["done", "failed", "died"]
+# The last three are for who watches: all cells with their estimated seconds, a part begun, a part finished.
+State = Literal["done", "failed", "died", "grid", "running", "part"]
 ENOUGH = 2  # workers that one cell may kill
 
 
@@ -21,12 +23,14 @@ class Entry:
     Attributes:
         cell: the cell's name as text.
         state: what became of it.
-        text: the error, or the last lines of the log of the worker that died.
+        text: the error, or the last lines of the log of the worker that died; of what is watched, JSON.
+        time: seconds since the epoch.
     """
 
     cell: str
     state: State
     text: str = ""
+    time: float = 0.0
 
 
 class Journal:
@@ -36,11 +40,11 @@ class Journal:
         self.session = session
         self._file = folder / ".sessions" / f"{session}.jsonl"
 
-    def note(self, cell: CellName, state: State, text: str = "") -> None:
+    def note(self, cell: CellName | str, state: State, text: str = "") -> None:
         """Adds an event."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         # A line that a full disk cut off must not swallow this one.
-        line = "\n" + json.dumps(asdict(Entry(str(cell), state, text))) + "\n"
+        line = "\n" + json.dumps(asdict(Entry(str(cell), state, text, time.time()))) + "\n"
         # One write of a line in append mode: lines of several processes do not mix.
         descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:

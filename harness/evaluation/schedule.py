@@ -70,7 +70,7 @@ def schedule(cells: Sequence[PlannedCell], limit: int | None, workers: int, timi
         workers: processes that share the cells.
         timings: of earlier cells, to learn from.
     """
-    seconds = [_estimate(cell, limit, timings) for cell in cells]
+    seconds = [estimate_seconds(cell, limit, timings) for cell in cells]
     order = list(range(len(cells)))
     if workers > 1:
         models = list(dict.fromkeys(cell.model for cell in cells))
@@ -96,7 +96,7 @@ def cuts(seconds: Sequence[float], workers: int) -> list[int]:
         parts[i] += 1
 
 
-def _estimate(cell: PlannedCell, limit: int | None, timings: Sequence[Timing]) -> float:
+def estimate_seconds(cell: PlannedCell, limit: int | None, timings: Sequence[Timing]) -> float:
     """Seconds that a cell will take in one process: as the closest that there is took."""
     alike = [t for t in timings if t.name.task == cell.name.task]
     own = [t for t in alike if t.name == cell.name]

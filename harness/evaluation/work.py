@@ -7,7 +7,9 @@ runs of one results folder share its cells out instead of repeating them.
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 from contextlib import suppress
 
 from harness.engine import Plans
@@ -15,7 +17,7 @@ from harness.evaluation.asked import AskedStore
 from harness.evaluation.cells import CellResult, file_name
 from harness.evaluation.claims import Claims
 from harness.evaluation.identity import Cell
-from harness.evaluation.journal import Journal
+from harness.evaluation.journal import Journal, State
 from harness.evaluation.parts import Part, PartStore, Share
 from harness.evaluation.runner import documents_of, merge, run_part
 from harness.evaluation.store import Store
@@ -106,10 +108,22 @@ class Work:
             if not free or self._store_of(cell).get(part) is not None or self.stored(cell) is not None:
                 return False
             logger.info("%s: documents %d to %d", cell.name, part.start, part.stop)
+            documents = part.stop - part.start
+            self._tell(cell, "running", documents)
             share = run_part(cell, part, plans)
             self._asked.add(cell.name.task, share.asked)
             self._store_of(cell).put(share)
+            self._tell(cell, "part", documents)
             return True
+
+    def _tell(self, cell: Cell, state: State, documents: int) -> None:
+        """Notes for who watches; a full disk is no reason to stop."""
+        device = str(cell.base.model.device)
+        if cell.base.model.device.type == "cuda" and (visible := os.environ.get("CUDA_VISIBLE_DEVICES")):
+            device = f"cuda {visible}"
+        worker = os.environ.get("PYTEST_XDIST_WORKER", f"pid {os.getpid()}")
+        with suppress(OSError):
+            self._journal.note(cell.name, state, json.dumps([worker, device, documents]))
 
     def _key(self, cell: Cell) -> str:
         return cell.digest[:24] + (f"-{self._journal.session}" if self._fresh else "")

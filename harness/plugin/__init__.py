@@ -18,6 +18,7 @@ import pytest
 from harness.config.offline import settle_offline
 from harness.plugin.case import CellCase, ExtraCase
 from harness.plugin.claim import ClaimCase
+from harness.plugin.live import pytest_sessionstart
 from harness.plugin.reporting import (
     pytest_report_header,
     pytest_report_teststatus,
@@ -55,6 +56,7 @@ __all__ = [
     "pytest_report_teststatus",
     "pytest_runtest_makereport",
     "pytest_sessionfinish",
+    "pytest_sessionstart",
     "pytest_terminal_summary",
     "pytest_xdist_auto_num_workers",
 ]
@@ -87,6 +89,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--results", metavar="DIR", help="results folder; cells stored there are not run again")
     group.addoption("--baseline", metavar="DIR", help="results folder of an earlier run: resolved losses fail this one")
     group.addoption("--margin", type=float, metavar="X", help="loss that --baseline allows: 0.01 is a point")
+    group.addoption("--live", action="store_true", help="show what runs where, also where nobody seems to watch")
+    group.addoption("--no-live", action="store_true", help="show no live view")
     group.addoption("--fresh", action="store_true", help="run stored cells again")
     group.addoption("--dry-run", action="store_true", help="print each variant's plan and run nothing")
 
@@ -110,6 +114,8 @@ def overrides(config: pytest.Config) -> list[str]:
         out.append(f"results.baseline={_quoted(config.getoption('baseline'))}")
     if config.getoption("margin") is not None:
         out.append(f"results.margin={config.getoption('margin')}")
+    for option, value in (("live", "true"), ("no_live", "false")):
+        out += [f"live={value}"] if config.getoption(option) else []
     out += ["fresh=true"] if config.getoption("fresh") else []
     out += ["dry_run=true"] if config.getoption("dry_run") else []
     return [*out, *config.getoption("set")]

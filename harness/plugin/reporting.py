@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.plugin.session import BENCH, CELL, CLAIM, GRID, HELP, LINE, PLAN, is_case, the_grid
+from harness.plugin.live import stop_live
+from harness.plugin.session import BENCH, CELL, CLAIM, GRID, HELP, LINE, PLAN, SESSION, is_case, the_grid
 
 if TYPE_CHECKING:
     from harness.evaluation.bench import Bench
@@ -117,16 +118,14 @@ def _write_tables(terminalreporter: Any, grid: Grid, against: Against | None) ->
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The controller judges answers by level, and puts the session's journal away."""
     config = session.config
+    stop_live(config)
     if hasattr(config, "workerinput") or GRID not in config.stash:
         return
     _after(session)
     from harness.evaluation.journal import Journal
-    from harness.plugin.xdist import SESSION
 
-    names = [config.stash[BENCH].session.name] if BENCH in config.stash else []
-    names += [config.stash[SESSION]] if SESSION in config.stash else []
-    for name in names:
-        Journal(Path(config.stash[GRID].run.results.dir), name).close()
+    if SESSION in config.stash:
+        Journal(Path(config.stash[GRID].run.results.dir), config.stash[SESSION]).close()
 
 
 def _after(session: pytest.Session) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 GRID: pytest.StashKey[Any] = pytest.StashKey()
 BENCH: pytest.StashKey[Any] = pytest.StashKey()
 CLAIMS: pytest.StashKey[list[Any]] = pytest.StashKey()
+SESSION: pytest.StashKey[str] = pytest.StashKey()
 CASES: pytest.StashKey[Any] = pytest.StashKey()
 LEASE: pytest.StashKey[Any] = pytest.StashKey()
 LOG: pytest.StashKey[Path] = pytest.StashKey()
@@ -83,14 +84,21 @@ def the_bench(config: pytest.Config) -> Bench:
     """This process's bench, made at the first call."""
     if BENCH not in config.stash:
         from harness.evaluation.bench import Bench, share_threads
-        from harness.evaluation.session import Session, new_session
+        from harness.evaluation.session import Session
 
         grid, given = the_grid(config), getattr(config, "workerinput", {})
         share_threads(grid.run.runtime)
         command = given.get("harness_command") or typed_command(config)
-        session = Session(given.get("harness_session") or new_session(), config.stash[CASES], config.stash[LOG])
+        session = Session(given.get("harness_session") or session_name(config), config.stash[CASES], config.stash[LOG])
         config.stash[BENCH] = Bench(grid, command, session)
     return config.stash[BENCH]
+
+
+def session_name(config: pytest.Config) -> str:
+    """The name that all processes of the session know it by."""
+    from harness.evaluation.session import new_session
+
+    return config.stash.setdefault(SESSION, new_session())
 
 
 def typed_command(config: pytest.Config) -> str:

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.plugin.session import GRID, HELP, cell_of_id, the_bench, typed_command
+from harness.plugin.session import GRID, HELP, cell_of_id, session_name, the_bench, typed_command
 from harness.workers import visible_devices
 
-SESSION: pytest.StashKey[str] = pytest.StashKey()
 TIMINGS: pytest.StashKey[list[list[Any]]] = pytest.StashKey()
 CRASHES: pytest.StashKey[Counter[str]] = pytest.StashKey()
 _HELPER = "variant-harness::help"
@@ -52,13 +51,6 @@ def pytest_configure_node(node: Any) -> None:
         if TIMINGS not in config.stash:
             config.stash[TIMINGS] = _timings(config)
         node.workerinput["harness_timings"] = config.stash[TIMINGS]
-
-
-def session_name(config: pytest.Config) -> str:
-    """The controller's name for the session."""
-    from harness.evaluation.session import new_session
-
-    return config.stash.setdefault(SESSION, new_session())
 
 
 def _timings(config: pytest.Config) -> list[list[Any]]:

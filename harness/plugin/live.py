@@ -1,0 +1,50 @@
+"""The live view below pytest's own lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.plugin.session import GRID, session_name
+
+VIEW: pytest.StashKey[Any] = pytest.StashKey()
+STREAM: pytest.StashKey[Any] = pytest.StashKey()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Shows what runs, where a person watches: in the controller, for all its workers."""
+    config = session.config
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if hasattr(config, "workerinput") or GRID not in config.stash or reporter is None or config.option.collectonly:
+        return
+    from harness.evaluation.journal import Journal
+    from harness.evaluation.schedule import estimate_seconds
+    from harness.live import LiveView, is_wanted
+    from harness.plugin.xdist import timings
+
+    grid, writer = config.stash[GRID], reporter._tw
+    if grid.run.dry_run or not is_wanted(grid.run.live, writer._file):
+        return
+    from rich.file_proxy import FileProxy
+
+    known = timings(config)
+    estimates = {str(c.name): estimate_seconds(c, grid.run.limit, known) for c in grid.cells}
+    view = LiveView(Journal(Path(grid.run.results.dir), session_name(config)), estimates, writer._file)
+    config.stash[VIEW], config.stash[STREAM] = view, writer._file
+    # What pytest writes appears above the view, which rich draws again below it.
+    writer._file = FileProxy(view.console, writer._file)
+    view.start()
+
+
+def stop_live(config: pytest.Config) -> None:
+    """Takes the view away and gives pytest its terminal back; harmless where there is none."""
+    if VIEW not in config.stash:
+        return
+    reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
+    reporter._tw._file.flush()
+    config.stash[VIEW].stop()
+    reporter._tw._file = config.stash[STREAM]
+    del config.stash[VIEW]
