@@ -28,14 +28,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     grid, writer = config.stash[GRID], reporter._tw
     if grid.run.dry_run or not is_wanted(grid.run.live, writer._file):
         return
-    from rich.file_proxy import FileProxy
-
     known = timings(config)
     estimates = {str(c.name): estimate_seconds(c, grid.run.limit, known) for c in grid.cells}
     view = LiveView(Journal(Path(grid.run.results.dir), session_name(config)), estimates, writer._file)
     config.stash[VIEW], config.stash[STREAM] = view, writer._file
     # What pytest writes appears above the view, which rich draws again below it.
-    writer._file = FileProxy(view.console, writer._file)
+    writer._file = _Above(view.console, writer._file)
     view.start()
 
 
@@ -44,7 +42,36 @@ def stop_live(config: pytest.Config) -> None:
     if VIEW not in config.stash:
         return
     reporter: Any = config.pluginmanager.get_plugin("terminalreporter")
-    reporter._tw._file.flush()
+    rest = reporter._tw._file.rest
     config.stash[VIEW].stop()
     reporter._tw._file = config.stash[STREAM]
+    reporter._tw._file.write(rest)
     del config.stash[VIEW]
+
+
+class _Above:
+    """A terminal whose lines appear above the view, whole: rich's own proxy takes ``[name]`` for markup.
+
+    Args:
+        console: of the view.
+        stream: the terminal, for all that is not written.
+    """
+
+    def __init__(self, console: Any, stream: Any) -> None:
+        self.rest = ""
+        self._console, self._stream = console, stream
+
+    def write(self, text: str) -> int:
+        from rich.text import Text
+
+        *lines, self.rest = (self.rest + text).split("\n")
+        for line in lines:
+            # What pytest writes over itself (collecting ...) ends behind the last return.
+            self._console.print(Text.from_ansi(line.rstrip("\r").rpartition("\r")[2]), soft_wrap=True)
+        return len(text)
+
+    def flush(self) -> None:
+        """Lines are shown when they are whole."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
