@@ -3,17 +3,27 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip install -c constraints.txt
 JOBS ?= 2
+CLAIMED := sfn_delta sfn_merge sfn_destroy sfn_freeze app_table2 t2_table1 t2_table2 lora_par_table7 ctt_lab
 SOURCES := pyproject.toml constraints.txt
 
 # Every session starts several processes: without compiled modules each of them compiles its own, for seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo stethoscope transformer2 lora_par circuits crosscoder test slow lint lab clean
+.PHONY: demo claims stethoscope transformer2 lora_par circuits crosscoder test slow lint lab clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/pytest suites -n $(JOBS) --model lab-base \
 	  --variants base,oproj_merged,qkv_merged,mlp_merged,oproj_zeroed,donor --results results/demo
-	@echo "The table: results/demo/table.md"
+	$(VENV)/bin/python -m harness.report results/demo --html
+	@echo "The table: results/demo/table.md; the report: results/demo/report/index.html"
+
+# Every claim that is written down, on the lab: two hours on two cores; what is stored already is not run again.
+claims: $(VENV)/.train
+	for experiment in $(CLAIMED); do $(VENV)/bin/python -m harness experiment=$$experiment model=lab || exit 1; done
+	$(VENV)/bin/python -m harness experiment=lora_par_table4 model=lab \
+	  variants=[base,par_lora,lora_par,lora_par_random,par_pissa,lora_par_pissa]
+	$(VENV)/bin/python -m harness.report claims $(CLAIMED:%=results/%) results/lora_par_table4 --out results/claims.md
+	@echo "The page: results/claims.md"
 
 stethoscope: $(VENV)/.train
 	for experiment in delta merge destroy freeze; do \

@@ -77,15 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     if missing:
         print(f"not measured: {', '.join(missing)}")
     if args.out:
-        commands = sorted({c for folder in args.folders for c in _commands(folder)})
         rest = [f"Not measured here: {', '.join(f'`{name}`' for name in missing)}.", ""] if missing else []
-        how = ["## To repeat this", "", "```", *commands, "```", ""] if commands else []
+        how = ["Written by `python -m harness.report claims` from the results of the claims' experiments.", ""]
         write_text(args.out, "\n".join([*claims_section(verdicts, "# Claims"), *rest, *how]))
         print(f"written: {args.out}")
     return 0
 
-
-def _commands(folder: Path) -> list[str]:
-    """What was typed for the folder's cells."""
-    results, _ = Store(folder).readable(outcomes=False)
-    return sorted({str(r.settings["command"]) for r in results if r.settings.get("command")})
