@@ -11,9 +11,10 @@ import logging
 import shlex
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import BaseFileLock, FileLock
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -23,8 +24,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from harness.config.compose import compose_run
-from harness.config.schema import RunConfig
+from harness.config.schema import LogConfig, RunConfig
+from harness.config.typed import typed
 from harness.run import print_table
+
+if TYPE_CHECKING:
+    from harness.report.against import Against
 
 logger = logging.getLogger(__name__)
 # Keys that a cell's name shows by itself, or that do not change what it holds.
@@ -33,7 +38,7 @@ _NAMED = ("model", "variants", "tasks", "variant.", "task.", "results.", "baseli
 SWEEP_PROBLEMS: list[str] = []
 _UNFINISHED: list[DictConfig] = []
 _LOCKS: dict[int | None, BaseFileLock] = {}
-_APART = ("hydra.", "hydra/", "runtime", "export")
+_APART = ("hydra.", "hydra/", "runtime", "export", "claims", "log.", "live")
 
 
 @dataclass(frozen=True)
@@ -126,8 +131,11 @@ def finish(config: DictConfig) -> list[str]:
         problems.append(f"job {number} ({shlex.join(job.overrides)}): {text}")
         _note_cells(job, problems[-1], Path(config.hydra.sweep.dir))
     problems += _after(wanted, Path(config.hydra.sweep.dir))
+    against, text = _against(wanted, Path(config.hydra.sweep.dir), config)
+    problems += [text] if text else []
     counts = f"{len(wanted)} jobs, {len(problems)} did not pass" if problems else f"{len(wanted)} jobs passed"
-    print_table(Path(config.results.dir), config.baseline, counts)
+    log = typed(LogConfig, OmegaConf.to_container(config.log), "log")
+    print_table(Path(config.results.dir), config.baseline, counts, against, log)
     for problem in problems:
         print(problem, file=sys.stderr)
     return problems
@@ -136,6 +144,7 @@ def finish(config: DictConfig) -> list[str]:
 def _after(jobs: list[list[str]], sweep_folder: Path) -> list[str]:
     """Judges what the jobs stored, now that each one's baseline is there; returns what went wrong."""
     from harness.after import after_cells
+    from harness.claimed import tell_claims
     from harness.evaluation.bench import Bench
     from harness.evaluation.grid import plan_grid
 
@@ -143,11 +152,32 @@ def _after(jobs: list[list[str]], sweep_folder: Path) -> list[str]:
     for overrides in jobs:
         try:
             run = _run_of(overrides, sweep_folder)
-            if run.levels.tasks or run.published:
-                problems += after_cells(Bench(plan_grid(run)), print)
+            if run.levels.tasks or run.published or run.claims:
+                bench = Bench(plan_grid(run))
+                problems += after_cells(bench, print)
+                tell_claims(bench, print)
         except ValueError as error:
             logger.warning("%s: %s", shlex.join(overrides), error)  # its job has said so
     return problems
+
+
+def _against(jobs: list[list[str]], sweep_folder: Path, config: DictConfig) -> tuple[Against | None, str]:
+    """The sweep's cells against an earlier run, where one is named, and what regressed or went wrong."""
+    if config.results.baseline is None:
+        return None, ""
+    from harness.evaluation.grid import plan_grid
+    from harness.report.against import compare_runs
+
+    names = set()
+    for overrides in jobs:
+        with suppress(ValueError):  # its job has said so
+            names |= {cell.name for cell in plan_grid(_run_of(overrides, sweep_folder)).cells}
+    try:
+        results = config.results
+        found = compare_runs(Path(results.dir), Path(results.baseline), results.margin, names)
+    except ValueError as error:
+        return None, f"baseline: {error}"
+    return found, f"{len(found.regressions)} cells regressed" if found.regressions else ""
 
 
 def _run_of(overrides: Sequence[str], sweep_folder: Path) -> RunConfig:

@@ -82,4 +82,3 @@ def main(arguments: list[str] | None = None) -> int:
         write_text(args.out, "\n".join([*claims_section(verdicts, "# Claims"), *rest, *how]))
         print(f"written: {args.out}")
     return 0
-

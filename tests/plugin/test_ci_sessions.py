@@ -1,5 +1,8 @@
 """What CI needs of a session: scores in JUnit's file, a summary, an exit status that knows what was lost."""
 
+import os
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -78,3 +81,14 @@ def test_quick_cells_are_chosen_by_a_marker(sessions):
     shown = sorted(line.split("::")[1] for line in done.stdout.splitlines() if "::test_" in line)
     tasks = ("test_arc_easy", "test_ioi", "test_lab_arc", "test_lab_mmlu")
     assert shown == [f"{task}[lab-base-base]" for task in tasks]
+
+
+def test_a_sweep_is_compared_and_judged_as_a_whole(sessions):
+    folder, _, _ = sessions
+    command = [sys.executable, "-m", "harness", "-m", "variants=[base],[mine]", "tasks=[lab_arc]", "limit=60"]
+    options = ["results.dir=swept", "results.baseline=before", "claims=[t2_lora_forgets]"]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 cell of 2 regressed at all" in done.stdout
+    assert "t2_lora_forgets, lab-base: not measured" in done.stdout
