@@ -29,8 +29,10 @@ def needed(comparison: Comparison, bound: float = 0.0, level: float = ALPHA, pow
     if away == 0 or not math.isfinite(comparison.error):
         return None
     factor = float(stats.norm.ppf(1 - level / 2) + stats.norm.ppf(power))
-    wanted = d.n * (factor * comparison.error / away) ** 2
-    return None if wanted > MOST else max(math.ceil(wanted), d.n + 1)
+    times = factor * comparison.error / away
+    if times > math.sqrt(MOST / d.n):  # squared it may be more than a float holds
+        return None
+    return max(math.ceil(d.n * times**2), d.n + 1)
 
 
 def mcnemar_power(n: int, changed: float, effect: float, level: float = ALPHA) -> float:
