@@ -9,6 +9,8 @@ import numpy as np
 from harness.evaluation.cells import CellResult, Outcome
 from harness.statistics import Comparison, Estimate, compare, is_binary, mean_interval
 
+NOT_FINITE = "outcomes that are not finite"
+
 
 @dataclass(frozen=True)
 class Pairing:
@@ -67,6 +69,10 @@ def pair_documents(
         return Pairing(None, unpaired)
     a = [ours[key].metrics[result.metric] for key in common]
     b = [theirs[key].metrics[result.metric] for key in common]
+    if not np.isfinite([a, b]).all():
+        return Pairing(
+            None, unpaired, (NOT_FINITE,)
+        )  # its p would be no number, and spoil the correction of all others
     # Outcomes that are not right/wrong (counts, log-likelihoods) have no McNemar's.
     test = "auto" if test == "mcnemar" and not (is_binary(np.array(a)) and is_binary(np.array(b))) else test
     clusters = clusters_of([ours[key] for key in common])

@@ -17,7 +17,7 @@ import numpy as np
 from scipy import optimize, stats
 
 from harness.evaluation.cells import CellResult, Outcome
-from harness.evaluation.pairing import Pairing, clusters_of, differing_keys, pair, scored
+from harness.evaluation.pairing import NOT_FINITE, Pairing, clusters_of, differing_keys, pair, scored
 from harness.statistics import (
     ALPHA,
     MIN_CLUSTERS,
@@ -148,6 +148,8 @@ def pair_seeds(
         return Pairing(None, unpaired)
     a = _values([one for one, _ in couples], ours, common)
     b = _values([other for _, other in couples], theirs, common)
+    if not np.isfinite([a, b]).all():
+        return Pairing(None, unpaired, (NOT_FINITE,))
     comparison = compare_seeds(a, b, clusters_of([theirs[0][key] for key in common]))
     return Pairing(comparison, unpaired)
 

@@ -1,6 +1,8 @@
 """The report as files: every number is the store's, nothing a model wrote is markup, nothing else is touched."""
 
+import dataclasses
 import json
+import math
 import re
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from report.html_support import NASTY, N, fill
 
+from harness.evaluation.cells import CellName
 from harness.evaluation.store import Store
 from harness.report import build_table
 from harness.report.__main__ import main
@@ -204,6 +207,24 @@ def test_cells_without_words_say_so(tmp_path):
     assert "did not keep prompts" in index["why"]
     _, chunk = call(page.parent / "data" / "words" / "0.js", "chunk")
     assert chunk[0]["prompts"] == [None]
+
+
+def test_what_is_not_finite_is_shown_as_such_and_spoils_nothing(tmp_path):
+    folder = fill(tmp_path / "r")
+    store, name = Store(folder), CellName("m", "worse", "choice")
+    outcomes = store.outcomes(name)
+    before = {r.variant: r.entries["words"].verdict for r in build_table(folder).rows}
+    outcomes[3] = dataclasses.replace(
+        outcomes[3], metrics={"acc": math.nan}, prediction=[[math.nan, True], [-math.inf, False]]
+    )
+    store.put(dataclasses.replace(store.get(name), score=math.nan), outcomes)
+    slow = store.get(CellName("m", "same", "choice"))
+    store.put(dataclasses.replace(slow, seconds=0.0), store.outcomes(slow.name))
+    table, page = write(folder)
+    assert "outcomes that are not finite" in page.read_text()
+    assert {r.variant: r.entries["words"].verdict for r in table.rows} == before
+    (index,) = call(page.parent / "data" / "choice" / "index.js", "index")
+    assert index["values"][[c["variant"] for c in index["cells"]].index("worse")][3] is None
 
 
 def test_reading_results_needs_no_torch(made):

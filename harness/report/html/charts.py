@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from harness.report.html.frame import SIGNS, columns, esc, section, table
@@ -50,7 +51,7 @@ def cost_points(source: Source, task: str) -> list[Point]:
     found = []
     for row, entry in source.rows(task):
         asked = entry.result.n * max(1, len(entry.seeds))
-        if entry.result.seconds > 0 and asked:
+        if entry.result.seconds > 0 and asked and math.isfinite(entry.score.high):
             e = entry.score
             seconds = entry.result.seconds / asked
             found.append(Point(source.name(row), seconds, e.value, e.low, e.high, entry.verdict))
@@ -65,9 +66,8 @@ def mean_cost(source: Source) -> str:
         return ""
     found = []
     for row in t.rows:
-        per = {p.name: p for task in tasks for p in cost_points(source, task) if p.name == source.name(row)}
         entries = [row.entries[task] for task in tasks]
-        if not per:
+        if not all(e.result.seconds > 0 and math.isfinite(e.score.high) for e in entries):
             continue
         seconds = sum(e.result.seconds / (e.result.n * max(1, len(e.seeds))) for e in entries) / len(entries)
         mean = sum(e.score.value for e in entries) / len(entries)
@@ -82,6 +82,4 @@ def mean_cost(source: Source) -> str:
         "measured in this run, whatever else the machine did then."
     )
     plot = cost_plot(found, "seconds a document", "score, %", "Mean score against seconds a document")
-    return (
-        f'<section aria-labelledby="cost"><h2 id="cost">Cost and score</h2><p class="legend">{text}</p>{plot}</section>'
-    )
+    return section("cost", "Cost and score", plot, text)

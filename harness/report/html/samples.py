@@ -77,7 +77,7 @@ def _cell(source: Source, result: CellResult, number: int, cells: list[CellResul
         "variant": name.variant,
         "name": f"{name.model} / {name.variant}" if source.several else name.variant,
         "base": None if shared == baseline or not base else (same or base)[0],
-        "score": result.score,
+        "score": _finite(result.score),
     }
 
 
