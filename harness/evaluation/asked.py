@@ -59,11 +59,16 @@ def asked_in(samples: Mapping[str, list[dict[str, Any]]]) -> list[Asked]:
             arguments = [a if isinstance(a, (list, tuple)) else [a] for a in row["arguments"]]
             prompt = str(arguments[0][0]) if arguments else ""
             choices = [str(a[1]) for a in arguments if len(a) > 1 and isinstance(a[1], str)]
-            doc = json.loads(json.dumps(row.get("doc") or {}, default=str))
+            doc = json.loads(json.dumps(row.get("doc") or {}, default=_plain))
             number, digest = int(row["doc_id"]), str(row["prompt_hash"])
             one = Asked(subtask, number, digest, prompt, _text(row["target"]), choices, doc)
             found.setdefault(one.key, one)
     return list(found.values())
+
+
+def _plain(value: Any) -> Any:
+    """What JSON cannot say: numbers of numpy as numbers, images and bytes by their kind alone."""
+    return value.item() if getattr(value, "ndim", None) == 0 else f"<{type(value).__name__}>"
 
 
 def _text(target: Any) -> str:
@@ -99,7 +104,7 @@ class AskedStore:
                 everything = sorted([*there.values(), *more.values()], key=lambda a: a.key)
                 buffer = io.BytesIO()
                 # No time in the header: the same documents make the same file.
-                with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=6) as file:
+                with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0, compresslevel=3) as file:
                     for one in everything:
                         file.write((json.dumps(asdict(one), ensure_ascii=False) + "\n").encode())
                 write_bytes(path, buffer.getvalue())

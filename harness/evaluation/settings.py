@@ -25,6 +25,8 @@ def check_run(run: RunConfig) -> None:
     earlier = run.results.baseline
     if earlier is not None and not (Path(earlier) / "cells").is_dir():
         raise ValueError(f"results.baseline={earlier}: no results folder of an earlier run (it would hold cells/)")
+    if earlier is not None and Path(earlier).resolve() == Path(run.results.dir).resolve():
+        raise ValueError(f"results.baseline={earlier} is the folder of this run itself: keep the earlier run elsewhere")
     if wrong := [name for name in run.log.to if name not in TRACKERS]:
         raise unknown("log.to", wrong[0], TRACKERS)
     if run.results.margin < 0:

@@ -20,6 +20,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if hasattr(config, "workerinput") or GRID not in config.stash or reporter is None or config.option.collectonly:
         return
+    if config.getoption("usepdb", False):
+        return  # a debugger wants the terminal for itself
     from harness.evaluation.journal import Journal
     from harness.evaluation.schedule import estimate_seconds
     from harness.live import LiveView, is_wanted
@@ -34,6 +36,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     config.stash[VIEW], config.stash[STREAM] = view, writer._file
     # What pytest writes appears above the view, which rich draws again below it.
     writer._file = _Above(view.console, writer._file)
+    config.add_cleanup(view.stop)  # also where the session ends before its end
     view.start()
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 
+import numpy as np
 import pytest
 from lm_eval.utils import hash_string
 
@@ -60,5 +61,7 @@ def test_arguments_of_any_shape():
         "arguments": [("q", {"until": ["\n"]}, {"visual": [b"x"]})],
     }
     assert asked_in({"t": [row, row]}) == [Asked("t", 3, "h", "q", '["a", 1]', [])]
+    odd = asked_in({"t": [{**row, "doc": {"n": np.int64(3), "image": b"x" * 9, "text": "\u2028"}}]})[0]
+    assert odd.doc == {"n": 3, "image": "<bytes>", "text": "\u2028"}
     choices = [("q", " yes"), ("q", " no")]
     assert asked_in({"t": [{**row, "arguments": choices, "target": 0}]})[0].choices == [" yes", " no"]

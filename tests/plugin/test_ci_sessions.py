@@ -67,6 +67,7 @@ def test_what_is_within_the_margin_passes(sessions):
 
 @pytest.mark.parametrize(("options", "message"), [
     (("--baseline", "nowhere"), "results.baseline=nowhere: no results folder"),
+    (("--baseline", "./before", "--results", "before"), "is the folder of this run itself"),
     (("--baseline", "before", "--margin", "-1"), "results.margin=-1.0: the loss that is allowed"),
 ])  # fmt: skip
 def test_a_baseline_that_is_none_stops_early(sessions, options, message):
