@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from harness.files import write_text
 
 FILE, FORMAT = "claims.json", 1
@@ -27,11 +29,14 @@ class AskedClaims:
 
 def keep_asked(folder: Path, claims: Sequence[str], models: Sequence[str]) -> None:
     """Adds claims and models to those that the folder's pages show."""
-    there = asked_of(folder)
-    found = AskedClaims(*(tuple(dict.fromkeys([*a, *b])) for a, b in ((there.claims, claims), (there.models, models))))
-    if found != there:
-        content = {"format": FORMAT, "claims": found.claims, "models": found.models}
-        write_text(folder / FILE, json.dumps(content, indent=1) + "\n")
+    (folder / ".locks").mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".locks" / f"{FILE}.lock"):
+        there = asked_of(folder)
+        both = ((there.claims, claims), (there.models, models))
+        found = AskedClaims(*(tuple(dict.fromkeys([*a, *b])) for a, b in both))
+        if found != there:
+            content = {"format": FORMAT, "claims": found.claims, "models": found.models}
+            write_text(folder / FILE, json.dumps(content, indent=1) + "\n")
 
 
 def asked_of(folder: Path) -> AskedClaims:

@@ -124,6 +124,7 @@ def _kept(ours: dict[str, Any], theirs: dict[str, Any] | None) -> Comparison:
 
 
 def _crosscoder(folder: Path, claim: Claim) -> list[Evidence]:
-    places = [folder / "crosscoder" / name for name in ("checkpoints", file_name(claim.model))]
-    place = next((p for p in places if (p / "crosscoder.json").is_file()), places[0])
+    # A study of the model's variants is its own; one of checkpoints is of the run's only model.
+    places = [folder / "crosscoder" / name for name in (file_name(claim.model), "checkpoints")]
+    place = next((p for p in places if (p / "crosscoder.json").is_file()), places[-1])
     return latent_evidence(read_record(place / "crosscoder.json", "crosscoder={...}"), claim)

@@ -83,6 +83,8 @@ def _measured(store: Store, measure: str, result: CellResult, outcomes: list[Out
     if measure == "score":
         return own
     if measure == "tokens":
+        if result.identity.get("imported"):
+            raise MissingError(f"{result.name} is a run of lm-eval's, which does not count the tokens of answers")
         return _with(own, result, lambda o: float(o.generated_tokens))
     judged = _levels(store, result).documents
     read = [o for o in own if judged.get(key_of(o.subtask, o.doc_id)) is not None]

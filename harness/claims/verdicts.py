@@ -11,7 +11,7 @@ from harness.claims.cells import cell_evidence
 from harness.claims.evidence import Evidence, MissingError
 from harness.config.claims import Claim
 from harness.evaluation.store import Store
-from harness.statistics import ALPHA, Judgement, judge
+from harness.statistics import ALPHA, POWER, Judgement, judge
 
 
 @dataclass(frozen=True)
@@ -79,21 +79,28 @@ def judge_claim(folder: Path, claim: Claim, level: float, store: Store | None = 
     except ValueError as error:
         word = "not measured" if isinstance(error, MissingError) else "not decided"
         return ClaimVerdict(claim, word, (), level, why=str(error))
-    parts = [(evidence, _judge(evidence, claim, level)) for evidence in found]
-    strict = [_judge(evidence, claim, level / len(found)).verdict for evidence in found]
-    if "contradicted" in strict:
+    # With this power for each part, all of them together have the usual one.
+    power = 1 - (1 - POWER) / len(found)
+    parts = [(evidence, _judge(evidence, claim, level, power)) for evidence in found]
+    strict = [_judge(evidence, claim, level / len(found)) for evidence in found]
+    if "contradicted" in [j.verdict for j in strict]:
         return ClaimVerdict(claim, "contradicted", tuple(parts), level)
     if all(j.verdict == "supported" for _, j in parts):
         return ClaimVerdict(claim, "supported", tuple(parts), level)
-    counts = [j.needed if e.shrinks else None for e, j in parts if j.verdict != "supported"]
-    needed = None if None in counts else max(n for n in counts if n is not None)
+    # One part that leans against the claim would do to contradict it; else all that are open must be supported.
+    against = [j.needed for (e, _), j in zip(parts, strict, strict=True) if e.shrinks and j.p_against < j.p]
+    if against:
+        needed = min((n for n in against if n is not None), default=None)
+    else:
+        counts = [j.needed if e.shrinks else None for e, j in parts if j.verdict != "supported"]
+        needed = None if None in counts else max(n for n in counts if n is not None)
     return ClaimVerdict(claim, "unresolved", tuple(parts), level, needed)
 
 
-def _judge(evidence: Evidence, claim: Claim, level: float) -> Judgement:
+def _judge(evidence: Evidence, claim: Claim, level: float, power: float = POWER) -> Judgement:
     config = claim.config
     if not evidence.exact:
-        return judge(evidence.comparison, config.direction, config.margin, level)
+        return judge(evidence.comparison, config.direction, config.margin, level, power)
     d, m = evidence.comparison.difference.value, config.margin
     holds = {
         "above": d > m,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import logging
+import os
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -20,6 +22,7 @@ from filelock import FileLock
 from harness.evaluation.cells import check_types, file_name
 from harness.files import write_bytes
 
+logger = logging.getLogger(__name__)
 Key = tuple[str, int, str]
 
 
@@ -96,8 +99,11 @@ class AskedStore:
         with FileLock(path.parent / f".{path.name}.lock"):
             try:
                 there = self.read(task)
-            except ValueError:
-                there = {}  # damaged: whoever asks again writes it again
+            except ValueError as error:
+                aside = path.with_name(f"{path.name}.damaged-{os.getpid()}")
+                os.replace(path, aside)
+                logger.warning("%s It was put aside as %s.", error, aside.name)
+                there = {}
             known.update(there)
             more = {a.key: a for a in new if a.key not in there}
             if more:
@@ -125,5 +131,5 @@ class AskedStore:
             for one in found:
                 check_types(one)
             return {one.key: one for one in found}
-        except (OSError, EOFError, zlib.error, ValueError, TypeError) as error:
+        except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, TypeError) as error:
             raise ValueError(f"{path} holds no asked documents: {error}. Delete it; the next run writes it.") from error

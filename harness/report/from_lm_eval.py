@@ -42,7 +42,7 @@ def import_run(run: Path, results: Path, model: str, variant: str, metric: str |
     """
     path = _results_file(run)
     content = _read(path)
-    stamp = path.stem.removeprefix("results_")
+    stamp = path.stem.rpartition("_")[2]  # also of --output_path FILE.json, which names the file itself
     files = {p.name[len("samples_") : -len(f"_{stamp}.jsonl")]: p for p in path.parent.glob(f"samples_*_{stamp}.jsonl")}
     if not files:
         raise ValueError(f"{path.parent} has no samples_*_{stamp}.jsonl: run lm_eval with --log_samples")
@@ -67,7 +67,10 @@ def import_run(run: Path, results: Path, model: str, variant: str, metric: str |
 def _results_file(run: Path) -> Path:
     if run.is_file():
         return run
-    found = sorted(run.glob("results_*.json")) or sorted(run.glob("*/results_*.json"))
+    found = sorted(run.glob("results_*.json")) or sorted(run.glob("*/results_*.json"), key=lambda p: p.name)
+    if len({p.parent for p in found}) > 1:
+        names = ", ".join(sorted({p.parent.name for p in found}))
+        raise ValueError(f"{run} holds runs of several models ({names}): give one of their folders")
     if not found:
         raise ValueError(f"{run}: no results_*.json of lm_eval there (lm_eval --log_samples --output_path DIR)")
     return found[-1]

@@ -42,14 +42,34 @@ def export_cells(folder: Path, out: Path) -> list[Path]:
         rows.setdefault((result.name.model, result.name.variant), []).append(result)
     if not rows:
         raise ValueError(f"{folder} holds no stored cells")
-    return [_export_row(store, words, cells, out) for cells in rows.values()]
+    return [
+        _export_row(store, words, cells, out, number)
+        for row in rows.values()
+        for number, cells in enumerate(_runs_of(row))
+    ]
 
 
-def _export_row(store: Store, words: AskedStore, cells: Sequence[CellResult], out: Path) -> Path:
-    """One model and variant: what one run of lm-eval would be."""
+def _runs_of(cells: Sequence[CellResult]) -> list[list[CellResult]]:
+    """The cells of a row as runs of lm-eval: two that ask the same task of its (with other shots) are two runs."""
+    runs: list[tuple[set[str], list[CellResult]]] = []
+    for cell in cells:
+        own = set(cell.identity.get("shots") or {cell.name.task})
+        for names, members in runs:
+            if not names & own:
+                names |= own
+                members.append(cell)
+                break
+        else:
+            runs.append((own, [cell]))
+    return [members for _, members in runs]
+
+
+def _export_row(store: Store, words: AskedStore, cells: Sequence[CellResult], out: Path, number: int = 0) -> Path:
+    """One model and variant: what one run of lm-eval would be; ``number`` tells a second one apart."""
     first = max(cells, key=lambda c: c.finished)
     stamp = first.finished.replace(":", "-").partition("+")[0]
-    target = out / file_name(f"{first.name.model}__{first.name.variant}")
+    name = f"{first.name.model}__{first.name.variant}" + (f"__{first.name.task}" if number else "")
+    target = out / file_name(name)
     results: dict[str, Any] = {}
     about: dict[str, dict[str, Any]] = {k: {} for k in ("versions", "n-shot", "n-samples", "configs", "group_subtasks")}
     hashes = {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.statistics.estimates import ALPHA
+from harness.statistics.estimates import ALPHA, POWER
 from harness.statistics.multiple import adjust
 from harness.statistics.paired import Comparison
 from harness.statistics.power import needed
@@ -53,7 +53,9 @@ class Judgement:
     needed: int | None
 
 
-def judge(comparison: Comparison, direction: str, margin: float = 0.0, level: float = ALPHA) -> Judgement:
+def judge(
+    comparison: Comparison, direction: str, margin: float = 0.0, level: float = ALPHA, power: float = POWER
+) -> Judgement:
     """Judges a statement about a difference, by its interval and its test together.
 
     ``above``: the difference exceeds ``margin``. ``below``: it is less than ``-margin``. ``not_below``: it exceeds
@@ -66,6 +68,7 @@ def judge(comparison: Comparison, direction: str, margin: float = 0.0, level: fl
         direction: one of `DIRECTIONS`.
         margin: in units of the difference, not negative.
         level: what p must stay below, two-sided; less than 0.05 where several statements are judged together.
+        power: with which as many documents as are said to be needed would resolve it.
 
     Raises:
         ValueError: for another direction, a negative margin, or ``alike`` without a margin.
@@ -76,7 +79,9 @@ def judge(comparison: Comparison, direction: str, margin: float = 0.0, level: fl
         least = "above" if direction == "alike" else "of at least"
         raise ValueError(f"margin {margin:g}: {direction} needs one {least} 0")
     if direction == "alike":
-        parts = [judge(comparison, kind, margin, level) for kind in ("not_below", "not_above")]
+        # Both must be supported: each with half the chance of missing it.
+        both = 1 - (1 - power) / 2
+        parts = [judge(comparison, kind, margin, level, both) for kind in ("not_below", "not_above")]
         p, against = max(x.p for x in parts), min(x.p_against for x in parts)
         verdicts = {x.verdict for x in parts}
         verdict = next((v for v in ("contradicted", "unresolved") if v in verdicts), "supported")
@@ -95,4 +100,4 @@ def judge(comparison: Comparison, direction: str, margin: float = 0.0, level: fl
         return Judgement("supported", for_it, against, None)
     if opposite and against < level:
         return Judgement("contradicted", for_it, against, None)
-    return Judgement("unresolved", for_it, against, needed(comparison, bound, level))
+    return Judgement("unresolved", for_it, against, needed(comparison, bound, level, power))

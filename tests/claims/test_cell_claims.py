@@ -120,3 +120,20 @@ def test_what_is_not_there_is_said(folder):
     assert "no stored cell m/new/u" in found.text
     (folder / "cells" / "m" / "new" / "t.json").write_text("{")
     assert "is not a stored cell" in judge_claim(folder, claim(), 0.05).why
+
+
+def test_one_part_that_leans_against_would_do_to_contradict(folder):
+    put(folder, "worse", lambda i: i < 94)  # six of 200 lost, p = 0.03: not at the level of two parts
+    found = judge_claim(folder, claim(variants=["worse", "same"]), 0.05)
+    alone = judge_claim(folder, claim(variants=["worse"]), 0.02)
+    assert found.verdict == "unresolved"
+    assert 200 < found.needed <= 1.5 * alone.needed
+
+
+def test_runs_of_lm_evals_have_no_tokens(folder):
+    cell = Store(folder).get(CellName("m", "new", "t"))
+    outcomes = Store(folder).outcomes(cell.name)
+    Store(folder).put(dataclasses.replace(cell, identity={**cell.identity, "imported": "x"}), outcomes)
+    found = judge_claim(folder, claim(measure="tokens"), 0.05)
+    assert found.verdict == "not measured"
+    assert "does not count the tokens" in found.why

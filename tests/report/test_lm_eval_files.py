@@ -168,3 +168,20 @@ def test_a_metric_that_is_not_told(runs, tmp_path):
 def test_nothing_to_export(tmp_path, capsys):
     assert main(["export", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
     assert "holds no stored cells" in capsys.readouterr().err
+
+
+def test_two_tasks_that_are_one_of_lm_evals_are_two_runs(tmp_path):
+    from report.test_against import put
+
+    put(tmp_path / "r", "base", lambda i: True, n=5, task="t", shots={"gsm8k": 0})
+    put(tmp_path / "r", "base", lambda i: False, n=5, task="u", shots={"gsm8k": 5})
+    paths = export_cells(tmp_path / "r", tmp_path / "o")
+    assert sorted(p.parent.name for p in paths) == ["m__base", "m__base__u"]
+
+
+def test_runs_of_several_models_are_not_mixed_up(runs, tmp_path):
+    for name in ("aaa", "zzz"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results_2026.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"holds runs of several models \(aaa, zzz\)"):
+        import_run(tmp_path, tmp_path / "r", "m", "v")

@@ -123,3 +123,16 @@ def test_other_documents_are_refused():
         compare([1, 0], [1, 0, 1])
     with pytest.raises(ValueError, match="got 0 and 0"):
         compare([], [])
+
+
+def test_many_documents_that_change():
+    c = compare([float(i % 7) for i in range(1319)], [-1.0] * 1319)
+    assert c.p < 1e-30
+    assert compare([1.0] * 1100, [0.0] * 1100, test="permutation").p < 1e-30
+
+
+def test_the_bound_beyond_the_draws_is_never_below_the_exact_value():
+    """All signs alike: the exact p of n documents is 2^(1-n), the bound 2 exp(-n/2)."""
+    for n in (20, 40, 80):
+        p = compare([1.0 + i / 1000 for i in range(n)], [0.0] * n).p
+        assert 2.0 ** (1 - n) <= p <= 2.1 * np.exp(-n / 2 * 0.99)

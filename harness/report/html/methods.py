@@ -55,12 +55,17 @@ def method_body(page: MethodPage, target: Path) -> str:
     text = page.path.read_text(encoding="utf-8")
     body = markdown(text)
     for address in dict.fromkeys(re.findall(r'(?:src|href)="([^"#:]+)"', body)):
-        source = page.path.parent / unquote(address)
-        inside = source.resolve().is_relative_to(page.path.parent.resolve())
-        if inside and source.is_file():
-            copied = target / unquote(address)
-            copied.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, copied)
+        try:
+            home = page.path.parent.resolve()
+            source = (home / unquote(address)).resolve()
+            # Both ends stay inside: a link that leaves the page's folder, or names it from outside, is not followed.
+            if Path(unquote(address)).is_absolute() or ".." in Path(unquote(address)).parts or not source.is_file():
+                continue
+            copied = target / source.relative_to(home)
+        except (ValueError, OSError):
+            continue
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, copied)
     shown = set(re.findall(r'src="([^"#:]+)"', body))
     more = [p for p in _figures(page.path.parent) if str(p.relative_to(page.path.parent)) not in shown]
     if page.path.stem not in ("circuits", "crosscoder", "delta") or not more:
@@ -69,7 +74,7 @@ def method_body(page: MethodPage, target: Path) -> str:
 
 
 def _figures(folder: Path) -> list[Path]:
-    """Each figure once, as it can be seen without loss: SVG where there is one."""
+    """Each figure once: the PNG where there are both, which is quick to show whatever it holds."""
     found: dict[str, Path] = {}
     for path in sorted(p for kind in IMAGES for p in folder.rglob(f"*{kind}")):
         key = str(path.with_suffix(""))

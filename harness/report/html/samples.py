@@ -86,7 +86,7 @@ def _values(result: CellResult, outcomes: list[Outcome | None]) -> str | list[fl
     values = [None if o is None else o.metrics[result.metric] for o in outcomes]
     if all(v in (None, 0.0, 1.0) for v in values):
         return "".join("." if v is None else str(int(v)) for v in values)
-    return [None if v is None or v != v else v for v in values]
+    return [None if v is None else _finite(v) for v in values]
 
 
 def _levels(source: Source, task: str) -> dict[tuple[str, str], dict[str, Any]]:

@@ -73,6 +73,6 @@ class Source:
         """The documents of a task in words, and why there are none."""
         try:
             found = AskedStore(self.folder).read(task)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             return {}, str(error)
         return found, "" if found else "These cells were stored by a version that did not keep prompts, or elsewhere."
