@@ -26,6 +26,7 @@ BESIDE = {
 }
 MEASURES = (*OF_CELLS, *BESIDE)
 DIRECTIONS = ("above", "below", "not_below", "not_above", "alike")
+TESTS = ("auto", "mcnemar", "permutation")
 ALL = "all"
 
 
@@ -162,6 +163,8 @@ def _check(name: str, config: ClaimConfig) -> None:
         raise ValueError(f"{where}: {unknown('measure', config.measure, MEASURES)}")
     if config.direction not in DIRECTIONS:
         raise ValueError(f"{where}: {unknown('direction', config.direction, DIRECTIONS)}")
+    if config.test not in TESTS:
+        raise ValueError(f"{where}: {unknown('test', config.test, TESTS)}")
     if config.margin < 0 or (config.direction == "alike" and config.margin == 0):
         raise ValueError(f"{where}: margin {config.margin:g}: at least 0, and above 0 for alike")
     if not config.variants or not config.against:

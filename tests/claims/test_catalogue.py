@@ -65,6 +65,7 @@ def own_conf(tmp_path, monkeypatch, text):
     ("tasks: [ioi]\n", "needs variants"),
     ("variants: [a]\ntasks: [t]\nmeasure: scroe\n", "unknown measure 'scroe'.*score"),
     ("variants: [a]\ntasks: [t]\ndirection: over\n", "unknown direction 'over'"),
+    ("variants: [a]\ntasks: [t]\ntest: anova\n", "unknown test 'anova'"),
     ("variants: [a]\ntasks: [t]\ndirection: alike\n", "margin 0: at least 0, and above 0 for alike"),
     ("variants: [a]\ntasks: [t]\nmargins: 1\n", "margins"),
     ("variants: [a]\ntasks: [t]\nfor_model: {lab: {task: x}}\n", "for_model.lab must hold keys among"),

@@ -73,7 +73,9 @@ def mean_cost(source: Source) -> str:
         mean = sum(e.score.value for e in entries) / len(entries)
         # Tasks are fixed, documents drawn: the error of the mean over tasks is that of their documents.
         half = sum(((e.score.high - e.score.low) / 2) ** 2 for e in entries) ** 0.5 / len(entries)
-        spread = Estimate(mean, mean - half, mean + half, len(entries), "")
+        spread = Estimate(mean, max(mean - half, 0.0), min(mean + half, 1.0), len(entries), "")
+        if len(entries) == 1:
+            spread = entries[0].score
         found.append(Point(source.name(row), seconds, mean, spread.low, spread.high, "none"))
     if not found:
         return ""
