@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock
 
 from harness.after import Extra
-from harness.claims import ClaimVerdict, judge_claim, judge_claims, keep_asked
+from harness.claims import NOT_MEASURED, ClaimVerdict, judge_claim, judge_claims, keep_asked, missing_cells
 from harness.config.claims import BESIDE, Claim, claim_names, compose_claims
 from harness.evaluation.bench import Bench
 from harness.evaluation.cells import CellName, file_name
-from harness.evaluation.grid import PlannedCell, models_of
+from harness.evaluation.grid import Grid, PlannedCell, models_of
+from harness.evaluation.store import Store
 from harness.files import write_text
 from harness.levels import judge_run
 from harness.report.claims import claims_section
 from harness.statistics import ALPHA
 
 
-def claims_of(bench: Bench) -> list[Claim]:
+def claims_of(grid: Grid) -> list[Claim]:
     """Every claim of a run, for each of its models."""
-    run = bench.grid.run
+    run = grid.run
     return compose_claims(run.claims, models_of(run))
 
 
@@ -37,7 +39,11 @@ def claim_verdict(bench: Bench, claim: Claim, extras: Sequence[Extra]) -> ClaimV
         ValueError: if something that it needs cannot be run.
     """
     run = bench.grid.run
-    for planned in needed_cells(bench, claim):
+    level = ALPHA / len(claims_of(bench.grid))
+    if why := left_out(bench.grid, bench.store, claim):
+        keep_asked(Path(run.results.dir), claim_names(run.claims), models_of(run))
+        return ClaimVerdict(claim, NOT_MEASURED, (), level, why=why)
+    for planned in needed_cells(bench.grid, claim):
         bench.evaluate(planned)
     reads_levels = claim.config.measure.startswith("level") and run.levels.tasks
     if reads_levels and (problems := judge_run(bench, lambda text: None)):
@@ -48,25 +54,55 @@ def claim_verdict(bench: Bench, claim: Claim, extras: Sequence[Extra]) -> ClaimV
             if extra.kind == kind:
                 measure_once(bench, extra)
     keep_asked(Path(run.results.dir), claim_names(run.claims), models_of(run))
-    return judge_claim(Path(run.results.dir), claim, ALPHA / len(claims_of(bench)))
+    return judge_claim(Path(run.results.dir), claim, level)
 
 
-def needed_cells(bench: Bench, claim: Claim) -> list[PlannedCell]:
+def left_out(grid: Grid, store: Store, claim: Claim) -> str:
+    """Why a run cannot decide a claim: cells that it neither runs nor finds stored; empty where there are none."""
+    if not claim.of_cells:
+        return ""
+    there = {name for cell in needed_cells(grid, claim) for name in _names_of(cell)}
+    missing = [name for name in missing_cells(store, claim) if (name.variant, name.task) not in there]
+    if not missing:
+        return ""
+    told = ", ".join(str(name) for name in missing)
+    return f"this run leaves out {told}, and {store.folder} has not stored {'them' if missing[1:] else 'it'}"
+
+
+def undecided(grid: Grid, claims: Sequence[Claim]) -> list[str]:
+    """A line for each claim that a run cannot decide, known before anything runs."""
+    store = Store(Path(grid.run.results.dir), keep=True)
+    lines = []
+    for claim in claims:
+        with suppress(ValueError):  # a damaged cell: the verdict says so
+            if why := left_out(grid, store, claim):
+                lines.append(f"claim {claim.name}, {claim.model}, will not be measured: {why}")
+    return lines
+
+
+def _names_of(cell: PlannedCell) -> set[tuple[str, str]]:
+    """Names by which a claim may mean a cell: with its settings and seed, and without."""
+    return {(_plain(cell), cell.name.task), (cell.name.variant, cell.name.task)}
+
+
+def _plain(cell: PlannedCell) -> str:
+    return cell.name.variant.partition("(")[0].partition("~")[0]
+
+
+def needed_cells(grid: Grid, claim: Claim) -> list[PlannedCell]:
     """Those of the run's cells that a claim reads, or that judging its levels learns from."""
     if not claim.of_cells:
         return []
     names = {(name, task) for variant, against, task in claim.pairs for name in (variant, against)}
-    levels = bench.grid.run.levels.tasks if claim.config.measure.startswith("level") else []
+    levels = grid.run.levels.tasks if claim.config.measure.startswith("level") else []
 
     def is_needed(cell: PlannedCell) -> bool:
-        plain = cell.name.variant.partition("(")[0].partition("~")[0]
-        task = cell.name.task
         if cell.name.model != claim.model:
             return False
-        teaches = plain == "base" and task.partition("(")[0] in levels
-        return teaches or bool({(plain, task), (cell.name.variant, task)} & names)
+        teaches = _plain(cell) == "base" and cell.name.task.partition("(")[0] in levels
+        return teaches or bool(_names_of(cell) & names)
 
-    return [cell for cell in bench.grid.cells if is_needed(cell)]
+    return [cell for cell in grid.cells if is_needed(cell)]
 
 
 def measure_once(bench: Bench, extra: Extra) -> str | None:
@@ -93,7 +129,7 @@ def tell_claims(bench: Bench, say: Callable[[str], None]) -> list[ClaimVerdict]:
         bench: of a run whose cells are stored and judged.
         say: is told line by line.
     """
-    run, claims = bench.grid.run, claims_of(bench)
+    run, claims = bench.grid.run, claims_of(bench.grid)
     if not claims:
         return []
     folder = Path(run.results.dir)

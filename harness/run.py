@@ -34,7 +34,7 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     else:
         lease = None
     from harness.after import after_cells, extras_of
-    from harness.claimed import tell_claims
+    from harness.claimed import claims_of, tell_claims, undecided
     from harness.evaluation.bench import Bench, share_threads
     from harness.evaluation.grid import plan_grid
     from harness.evaluation.logs import log_to
@@ -52,6 +52,9 @@ def run_grid(run: RunConfig, command: str = "", alone: bool = True) -> int:
     timings = timings_of(Store(folder))
     plan = schedule(grid.cells, run.limit, 1, timings)
     bench = Bench(grid, command, Session(name, plan, log))
+    if alone:
+        for line in undecided(grid, claims_of(grid)):
+            print(line)
     if run.dry_run:
         plans = [bench.plan(c) for c in grid.cells] + [extra.about for extra in extras]
         print("\n\n".join(dict.fromkeys(plans)))

@@ -17,6 +17,12 @@ from harness.evaluation.store import Store
 LEVEL = "level_"
 
 
+def missing_cells(store: Store, claim: Claim) -> list[CellName]:
+    """Those that a claim reads and the store does not have."""
+    wanted = dict.fromkeys((name, task) for variant, against, task in claim.pairs for name in (variant, against))
+    return [CellName(claim.model, v, task) for v, task in wanted if not _results(store, claim.model, v, task)]
+
+
 def cell_evidence(store: Store, claim: Claim) -> list[Evidence]:
     """The differences that decide a claim about cells.
 
@@ -24,6 +30,8 @@ def cell_evidence(store: Store, claim: Claim) -> list[Evidence]:
         MissingError: for a cell, or the levels of its answers, that are not there.
         ValueError: for cells that cannot be compared.
     """
+    if missing := missing_cells(store, claim):
+        raise MissingError(f"no stored cell {', '.join(str(name) for name in missing)}")
     out = []
     for variant, against, task in claim.pairs:
         ours, theirs = (_stored(store, claim, name, task) for name in (variant, against))
@@ -49,8 +57,6 @@ def _stored(store: Store, claim: Claim, variant: str, task: str) -> dict[str, St
             result,
             _measured(store, claim.config.measure, result, outcomes),
         )
-    if not found:
-        raise MissingError(f"no stored cell {CellName(claim.model, variant, task)}")
     return found
 
 

@@ -13,6 +13,9 @@ from harness.config.claims import Claim
 from harness.evaluation.store import Store
 from harness.statistics import ALPHA, POWER, Judgement, judge
 
+NOT_MEASURED = "not measured"  # something that it needs was not run
+NOT_DECIDED = "not decided"  # what it needs is there, and cannot be compared
+
 
 @dataclass(frozen=True)
 class ClaimVerdict:
@@ -20,7 +23,7 @@ class ClaimVerdict:
 
     Attributes:
         claim: the claim.
-        verdict: ``supported``, ``contradicted``, ``unresolved``, or ``not measured``.
+        verdict: ``supported``, ``contradicted``, ``unresolved``, ``not measured`` or ``not decided``.
         parts: what was compared, and what each says.
         level: below which p must lie.
         needed: how many (documents, layers, ...) would resolve differences as large as those seen; None where that is
@@ -77,7 +80,7 @@ def judge_claim(folder: Path, claim: Claim, level: float, store: Store | None = 
     try:
         found = cell_evidence(store or Store(folder), claim) if claim.of_cells else beside_evidence(folder, claim)
     except ValueError as error:
-        word = "not measured" if isinstance(error, MissingError) else "not decided"
+        word = NOT_MEASURED if isinstance(error, MissingError) else NOT_DECIDED
         return ClaimVerdict(claim, word, (), level, why=str(error))
     # With this power for each part, all of them together have the usual one.
     power = 1 - (1 - POWER) / len(found)

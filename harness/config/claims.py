@@ -132,9 +132,8 @@ def compose_claim(name: str, model: str) -> Claim:
     keys = {f.name for f in fields(ClaimConfig)} - {"for_model"}
     for other, own in of_models.items():
         if not isinstance(own, Mapping) or set(own) - keys:
-            raise ValueError(
-                f"conf/claim/{name}.yaml: for_model.{other} must hold keys among {', '.join(sorted(keys))}"
-            )
+            told = f"for_model.{other} must hold keys among {', '.join(sorted(keys))}"
+            raise ValueError(f"conf/claim/{name}.yaml: {told}")
         if same_model(str(other), model):
             config = typed(ClaimConfig, {**content, **own}, f"conf/claim/{name}.yaml, for_model.{other}")
     _check(name, config)
@@ -142,8 +141,21 @@ def compose_claim(name: str, model: str) -> Claim:
 
 
 def compose_claims(asked: Any, models: Sequence[str]) -> list[Claim]:
-    """Every claim that is asked for, for every model."""
-    return [compose_claim(name, model) for model in models for name in claim_names(asked)]
+    """Every claim that is asked for, for every model.
+
+    Raises:
+        ValueError: for unknown claims, and with what is wrong of every file that is.
+    """
+    found, problems = [], []
+    for model in models:
+        for name in claim_names(asked):
+            try:
+                found.append(compose_claim(name, model))
+            except ValueError as error:
+                problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(dict.fromkeys(problems)))
+    return found
 
 
 def same_model(one: str, other: str) -> bool:

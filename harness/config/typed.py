@@ -24,7 +24,9 @@ def typed(kind: type[T], content: Any, what: str) -> T:
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         keys = ", ".join(f.name for f in fields(kind))  # type: ignore[arg-type]
-        raise ValueError(f"{what}: {str(error).splitlines()[0]}. Keys: {keys}") from error
+        told, key = str(error).splitlines()[0].rstrip("."), error.full_key
+        where = f"{key}: " if key and key not in told else ""
+        raise ValueError(f"{what}: {where}{told}. Keys: {keys}") from error
 
 
 def typed_overrides(kind: type[T], overrides: Sequence[str]) -> T:

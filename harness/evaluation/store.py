@@ -172,6 +172,8 @@ def _check_outcomes(path: Path, result: CellResult) -> None:
 def _read(path: Path) -> CellResult:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or "format" not in content:
+            raise ValueError("it has no format")
         version = content.pop("format")
         if version != FORMAT:
             raise ValueError(f"format {version}, this version reads {FORMAT}")

@@ -200,11 +200,14 @@ def pytest_collection_modifyitems(session: pytest.Session, config: pytest.Config
 
 
 def pytest_report_collectionfinish(config: pytest.Config) -> list[str]:
-    """Names chosen tasks that no collected function runs, so that nothing is dropped in silence."""
+    """Names tasks that no collected function runs and claims that lack a cell: nothing is dropped in silence."""
     left = config.stash.get(LEFT_OUT, [])
-    if not left:
-        return []
-    return [f"variant-harness: no collected function runs {', '.join(left)} (collect all of suites to run them)"]
+    lines = [f"no collected function runs {', '.join(left)} (collect all of suites to run them)"] if left else []
+    if GRID in config.stash and the_claims(config):
+        from harness.claimed import undecided
+
+        lines += undecided(the_grid(config), the_claims(config))
+    return [f"variant-harness: {line}" for line in lines]
 
 
 def _marked(item: pytest.Item) -> bool:

@@ -22,14 +22,17 @@ class ClaimCase:
         self.claim, self._bench, self._extras, self._node = claim, bench, extras, request.node
 
     def run(self) -> None:
-        """Passes if the claim is supported, fails if it is contradicted or cannot be decided, is skipped if unresolved.
+        """Passes if the claim is supported, fails if it is contradicted.
 
-        What it needs and this run has, but nobody ran yet, is run first; the rest is read from the store.
+        It is skipped, with the reason, if it is unresolved, or if the run leaves out what it needs and no earlier one
+        stored it. It fails if what it needs was measured and cannot be compared. What it needs and this run has, but
+        nobody ran yet, is run first; the rest is read from the store.
         """
         if self._bench.grid.run.dry_run:
             self._record(PLAN, f"claim {self.claim.name}: {self.claim.config.statement}")
             return
         from harness.claimed import claim_verdict
+        from harness.claims import NOT_MEASURED
 
         problem = None
         try:
@@ -41,7 +44,7 @@ class ClaimCase:
             pytest.fail(problem, pytrace=False)
         self._record(VERDICT, found.verdict)
         self._record(LINE, found.text)
-        if found.verdict == "unresolved":
+        if found.verdict in ("unresolved", NOT_MEASURED):
             pytest.skip(found.text)
         if found.verdict != "supported":
             pytest.fail(f"{found.text}\n{self.claim.config.statement} ({self.claim.config.paper})", pytrace=False)

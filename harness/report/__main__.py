@@ -36,7 +36,7 @@ def _names(text: str) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; returns the exit status."""
+    """The command line; returns the exit status: 1 if cells are damaged or regressed, 2 if nothing was written."""
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] and given[0] in COMMANDS:
         # Each brings libraries of its own, which rendering a folder does not need.
@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     print("\nwritten: " + ", ".join(str(p) for p in paths))
     if against is not None:
         print(f"\n{against_text(against)}")
-    return 1 if against is not None and against.regressions else 0
+    return int(bool(table.damaged or (against is not None and against.regressions)))
 
 
 if __name__ == "__main__":

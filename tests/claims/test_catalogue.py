@@ -3,7 +3,7 @@
 import pytest
 
 from harness.claims import AskedClaims, asked_of, keep_asked
-from harness.config.claims import BESIDE, OF_CELLS, claim_names, compose_claim, same_model
+from harness.config.claims import BESIDE, OF_CELLS, claim_names, compose_claim, compose_claims, same_model
 from harness.config.compose import compose_run, known
 
 PAPERS = (
@@ -68,12 +68,21 @@ def own_conf(tmp_path, monkeypatch, text):
     ("variants: [a]\ntasks: [t]\ntest: anova\n", "unknown test 'anova'"),
     ("variants: [a]\ntasks: [t]\ndirection: alike\n", "margin 0: at least 0, and above 0 for alike"),
     ("variants: [a]\ntasks: [t]\nmargins: 1\n", "margins"),
+    ("variants: a\ntasks: [t]\n", "conf/claim/mine.yaml: variants: "),
     ("variants: [a]\ntasks: [t]\nfor_model: {lab: {task: x}}\n", "for_model.lab must hold keys among"),
 ])  # fmt: skip
 def test_a_claim_of_ones_own_that_decides_nothing(tmp_path, monkeypatch, text, message):
     own_conf(tmp_path, monkeypatch, text)
     with pytest.raises(ValueError, match=message):
         compose_claim("mine", "lab")
+
+
+def test_every_wrong_file_is_named_at_once(tmp_path, monkeypatch):
+    own_conf(tmp_path, monkeypatch, "variants: [a]\n")
+    (tmp_path / "conf" / "claim" / "yours.yaml").write_text("paper: p\nstatement: s.\nvariants: a\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: needs tasks") as caught:
+        compose_claims("all", ["lab", "lab-base"])
+    assert str(caught.value).count("yours.yaml: variants: ") == 1
 
 
 def test_a_claim_of_ones_own(tmp_path, monkeypatch):

@@ -45,9 +45,16 @@ def test_a_dry_run_says_what_would_be_claimed(finished):
 
 
 def test_what_the_run_does_not_have_is_said(tmp_path):
-    options = ("--claims", "sfn_merge_oproj_reasons", "--model", "lab", "--variants", "base,oproj_zeroed")
-    done = pytest_run(tmp_path, *options, "--tasks", "lab_gsm8k", "--limit", "4", "--results", "r", "-v")
-    assert "FAILED not measured: no stored cell lab/oproj_merged/lab_gsm8k" in done.stdout
+    options = ("--claims", MERGES, "--model", "lab", "--variants", "base,qkv_merged", "--tasks", "lab_gsm8k")
+    done = pytest_run(tmp_path, *options, "--limit", "4", "--results", "r", "-v")
+    assert done.returncode == 0, done.stdout
+    why = "this run leaves out lab/oproj_merged/lab_gsm8k, lab/oproj_merged/lab_math, lab/base/lab_math, and r has not"
+    before, _, after = done.stdout.partition("PASSED exact_match")
+    assert f"claim sfn_merge_oproj_reasons, lab, will not be measured: {why} stored them" in before
+    assert f"SKIPPED not measured: {why}" in after
+    assert "2 passed, 2 skipped" in done.stdout
+    claims = json.loads((tmp_path / "r" / "table.json").read_text())["claims"]
+    assert [c["verdict"] for c in claims] == ["not measured", "not measured"]
 
 
 def test_unknown_claims_stop_the_session_early(tmp_path):

@@ -172,6 +172,32 @@ def test_what_is_no_report_is_left_alone(made, tmp_path, capsys):
     assert "to take figures from" in capsys.readouterr().err
 
 
+def test_what_others_put_into_a_report_stays(made, tmp_path, capsys):
+    folder, _, _ = made
+    target = tmp_path / "report"
+    again = [str(folder), "--html", "--out", str(target)]
+    assert main(again) == 0
+    (target / "notes").mkdir()
+    (target / "notes" / "mine.md").write_text("mine")
+    (target / "task" / "link").symlink_to("../notes/mine.md")
+    (target / "task" / "gone.html").write_text("of an earlier report")
+    mark = target / ".harness-report"
+    mark.write_text(f"{mark.read_text()}task/gone.html\n")
+    assert main(again) == 0
+    assert (target / "notes" / "mine.md").read_text() == "mine"
+    assert (target / "task" / "link").is_symlink()
+    assert not (target / "task" / "gone.html").exists()
+    assert "notes/mine.md" not in mark.read_text()
+    # What is of nobody has the name of a page.
+    mark.write_text("\n".join(line for line in mark.read_text().splitlines() if line != "index.html"))
+    before = (target / "index.html").read_text()
+    capsys.readouterr()
+    assert main(again) == 2
+    assert "index.html is not of the report there, which now has a file of that name" in capsys.readouterr().err
+    assert (target / "index.html").read_text() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["report"]
+
+
 def test_a_report_that_fails_leaves_the_earlier_one(made, monkeypatch):
     folder, _, root = made
     from harness.report.html import build

@@ -146,6 +146,7 @@ def test_a_damaged_cell_is_left_out_and_named(folder):
     page = (folder / "elsewhere" / "table.md").read_text()
     assert "same/acc_task.json is not a stored cell" in page
     assert "worse/acc_task are missing" in page
+    assert main([str(folder), "--out", str(folder / "elsewhere")]) == 1
     assert not (folder / "table.md").exists()
 
 

@@ -18,7 +18,7 @@ from harness.report.html.source import Source
 from harness.report.html.tasks import task_page
 from harness.report.stages import stages
 
-MARK = ".harness-report"  # in a folder that a report may replace
+MARK = ".harness-report"  # names the files of a report, which the next one may replace
 
 
 def write_report(source: Source, target: Path, figures: Sequence[Path] = ()) -> Path:
@@ -26,14 +26,15 @@ def write_report(source: Source, target: Path, figures: Sequence[Path] = ()) -> 
 
     Args:
         source: the results.
-        target: folder of the report; an earlier report there is replaced, nothing else is.
+        target: folder of the report; an earlier report there is replaced, what others put beside it stays.
         figures: other folders whose figures are shown (``patches`` outside of the results folder).
 
     Returns:
         The first page.
 
     Raises:
-        ValueError: if something else lies in the target, or a folder of figures is none.
+        ValueError: if the target holds no report but something else, or a file where this report has one; or if a
+            folder of figures is none.
     """
     if target.exists() and not (target / MARK).is_file() and any(target.iterdir() if target.is_dir() else [target]):
         raise ValueError(f"{target} is not a report: give another folder with --out, or delete it")
@@ -43,6 +44,8 @@ def write_report(source: Source, target: Path, figures: Sequence[Path] = ()) -> 
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     try:
         _write(source, made, figures)
+        _list(made)
+        _keep_others(target, made)
         made.chmod(0o755)
         if target.exists():
             shutil.rmtree(target)
@@ -53,8 +56,28 @@ def write_report(source: Source, target: Path, figures: Sequence[Path] = ()) -> 
     return target / "index.html"
 
 
+def _list(root: Path) -> None:
+    names = sorted(p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file())
+    text = "\n".join(["made by python -m harness.report --html, with these files:", *names])
+    (root / MARK).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _keep_others(old: Path, new: Path) -> None:
+    """Copies what lies in an earlier report, and is not of it, into the one that takes its place."""
+    if not (old / MARK).is_file():
+        return
+    own = {MARK, *(old / MARK).read_text(encoding="utf-8").splitlines()[1:]}
+    for path in sorted(old.rglob("*")):
+        place = path.relative_to(old)
+        if place.as_posix() in own or (path.is_dir() and not path.is_symlink()):
+            continue
+        if (new / place).exists():
+            raise ValueError(f"{path} is not of the report there, which now has a file of that name: move it away")
+        (new / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, new / place, follow_symlinks=False)
+
+
 def _write(source: Source, root: Path, figures: Sequence[Path]) -> None:
-    (root / MARK).write_text("made by python -m harness.report --html\n", encoding="utf-8")
     shown = [task for task in source.table.tasks if source.rows(task)]
     names = _distinct([slug(task) for task in shown])
     tasks = {task: f"task/{name}.html" for task, name in zip(shown, names, strict=True)}
