@@ -67,7 +67,7 @@ def _delta(folder: Path, claim: Claim) -> list[Evidence]:
         layers = sorted(layer for layer in values[part] if layer in values[other])
         ours, theirs = ([values[name][layer] for layer in layers] for name in (part, other))
         unit = "points" if column == "bimodal" else ""
-        out.append(Evidence(f"{part} and {other}, {column}", compare(ours, theirs), unit=unit, of="layers"))
+        out.append(Evidence(f"{part} vs {other}, {column}", compare(ours, theirs), unit=unit, of="layers"))
     return out
 
 
@@ -84,7 +84,7 @@ def _circuits(folder: Path, claim: Claim) -> list[Evidence]:
     for method, other, task in claim.pairs:
         ours = _circuit(folder, claim.model, task, method)
         theirs = None if other == WHOLE else _circuit(folder, claim.model, task, other)
-        about = f"{method} and {'the whole model' if theirs is None else other} on {task}"
+        about = f"{method} vs {'the whole model' if theirs is None else other} on {task}"
         if claim.config.measure == "circuit_flops":
             if theirs is None:
                 raise ValueError(f"the cost of {method} can be compared with another method's only, not with {WHOLE}")

@@ -38,7 +38,7 @@ def cell_evidence(store: Store, claim: Claim) -> list[Evidence]:
         test = claim.config.test
         # Only scores are right or wrong.
         pairing = pair_seeds(ours, theirs, test if claim.config.measure == "score" or test != "mcnemar" else "auto")
-        about = f"{variant} and {against} on {task}"
+        about = f"{variant} vs {against} on {task}"
         if pairing.differing:
             raise ValueError(f"{about}: not comparable, they differ in {', '.join(pairing.differing)}")
         if pairing.comparison is None:

@@ -128,7 +128,7 @@ def _order(record: dict[str, Any], task: str, pair: str, against: str) -> list[E
         (low + high) / 2,
         of_difference,
     )
-    return [Evidence(f"RelIE and RelDec, {pair} on {task}", comparison, unit="of Spearman's rho", of="latents")]
+    return [Evidence(f"RelIE vs RelDec, {pair} on {task}", comparison, unit="of Spearman's rho", of="latents")]
 
 
 def _resolvable(error: float) -> float:

@@ -13,6 +13,7 @@ import logging
 import os
 import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from harness.files import write_bytes
 
 logger = logging.getLogger(__name__)
 Key = tuple[str, int, str]
+_NOT_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,10 @@ class AskedStore:
             except ValueError as error:
                 aside = path.with_name(f"{path.name}.damaged-{os.getpid()}")
                 os.replace(path, aside)
-                logger.warning("%s It was put aside as %s.", error, aside.name)
-                there = {}
+                there = _whole_lines(aside)
+                logger.warning(
+                    "%s It was put aside as %s; %d documents of it could be read.", error, aside.name, len(there)
+                )
             known.update(there)
             more = {a.key: a for a in new if a.key not in there}
             if more:
@@ -126,10 +130,25 @@ class AskedStore:
         if not path.is_file():
             return {}
         try:
-            with gzip.open(path, "rt", encoding="utf-8", newline="\n") as file:
-                found = [Asked(**json.loads(line)) for line in file]
-            for one in found:
-                check_types(one)
+            with gzip.open(path, "rb") as file:
+                found = [_asked(line) for line in file]
             return {one.key: one for one in found}
-        except (gzip.BadGzipFile, EOFError, zlib.error, ValueError, TypeError) as error:
+        except (*_NOT_GZIP, ValueError, TypeError) as error:
             raise ValueError(f"{path} holds no asked documents: {error}. Delete it; the next run writes it.") from error
+
+
+def _asked(line: bytes) -> Asked:
+    one = Asked(**json.loads(line))
+    check_types(one)
+    return one
+
+
+def _whole_lines(path: Path) -> dict[Key, Asked]:
+    """What can be read of a damaged file."""
+    found = {}
+    with suppress(*_NOT_GZIP), gzip.open(path, "rb") as file:
+        for line in file:
+            with suppress(ValueError, TypeError):
+                one = _asked(line)
+                found[one.key] = one
+    return found

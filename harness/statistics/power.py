@@ -57,7 +57,9 @@ def mcnemar_power(n: int, changed: float, effect: float, level: float = ALPHA) -
 
 
 def documents_for(effect: float, changed: float, level: float = ALPHA, power: float = POWER) -> int | None:
-    """Documents from which on exact McNemar resolves an effect with the power asked for.
+    """Documents with which exact McNemar resolves an effect with the power asked for.
+
+    The power of an exact test saws as documents are added: a few more than this may lie a little below it again.
 
     Args:
         effect: difference of the scores, above 0.

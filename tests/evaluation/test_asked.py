@@ -53,6 +53,20 @@ def test_a_damaged_file_is_named_and_written_again(tmp_path):
     assert len(AskedStore(tmp_path).read("t")) == 2
 
 
+def test_what_can_be_read_of_a_damaged_file_is_kept(tmp_path, caplog):
+    store = AskedStore(tmp_path)
+    store.add("t", [one(i) for i in range(40)])
+    lines = gzip.decompress(store.path("t").read_bytes()).splitlines(keepends=True)
+    lines[3] = b'{"subtask": "\xff"}\n'
+    store.path("t").write_bytes(gzip.compress(b"".join(lines))[:-9])
+    AskedStore(tmp_path).add("t", [one(50)])
+    there = {a.doc_id for a in AskedStore(tmp_path).read("t").values()}
+    assert there >= {0, 1, 2, 4, 50}
+    assert 3 not in there
+    assert f"{len(there) - 1} documents of it could be read" in caplog.text
+    assert len(list((tmp_path / "asked").glob("t.jsonl.gz.damaged-*"))) == 1
+
+
 def test_arguments_of_any_shape():
     row = {
         "doc_id": 3,

@@ -37,7 +37,7 @@ def test_each_claim_is_decided_where_it_was_measured(folders, capsys):
     assert (missing, problems) == (["mine_not"], [])
     assert main([*map(str, folders), "--claims", ",".join(MINE), "--out", "page.md"]) == 0
     told = capsys.readouterr().out
-    assert "mine_up, m: supported: better and base on words" in told
+    assert "mine_up, m: supported: better vs base on words" in told
     assert "not measured: mine_not" in told
     assert "Not measured here: `mine_not`." in Path("page.md").read_text()
 
@@ -52,7 +52,7 @@ def test_what_cannot_be_compared_says_why_unless_another_folder_decides(folders,
     arguments = ["--claims", ",".join(MINE), "--out", "page.md"]
     assert main([*map(str, folders), *arguments]) == 1
     err = capsys.readouterr().err
-    assert f"left out: mine_up, m in {one}: not decided: better and base on words: not comparable, they differ" in err
+    assert f"left out: mine_up, m in {one}: not decided: better vs base on words: not comparable, they differ" in err
     assert "⚠ left out: mine_up" in Path("page.md").read_text()
     copy = shutil.copytree(one, one.parent / "c")
     Store(copy).path(CellName("m", "better", "words")).write_text(whole)

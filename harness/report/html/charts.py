@@ -83,5 +83,10 @@ def mean_cost(source: Source) -> str:
         f"Mean score over {len(tasks)} tasks ({esc(', '.join(tasks))}) against the seconds that a document took, as "
         "measured in this run, whatever else the machine did then."
     )
+    if len(tasks) > 1:
+        text += (
+            " Intervals: 95%, by the normal approximation from those of the tasks, of the documents drawn and not of "
+            "the tasks chosen; cut at 0 and 100%."
+        )
     plot = cost_plot(found, "seconds a document", "score, %", "Mean score against seconds a document")
     return section("cost", "Cost and score", plot, text)

@@ -18,7 +18,7 @@ def claims(source: Source) -> str:
         f"5% level divided by the number of claims ({100 * verdicts[0].level:.2g}%). All parts of a claim must hold."
     )
     heads = ["claim", "verdict", "statement", "measured"]
-    found = table(heads, [_row(source, v) for v in verdicts], "Claims and verdicts", "claims")
+    found = table(heads, [_row(source, v) for v in verdicts], "Claims and verdicts", "claims", roles=True)
     return section("claims", "Claims", found, legend)
 
 

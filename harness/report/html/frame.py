@@ -96,15 +96,29 @@ def scroll(inner: str, label: str) -> str:
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{esc(label)}">{inner}</div>'
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], label: str, css: str = "") -> str:
-    """A plain table; cells are HTML, the first one heads its row."""
-    head = "".join(f'<th scope="col">{h}</th>' for h in heads)
-    body = "".join(
-        "<tr>" + f'<th scope="row">{cells[0]}</th>' + "".join(f"<td>{c}</td>" for c in cells[1:]) + "</tr>"
-        for cells in rows
-    )
-    markup = f'<table class="{css}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    return scroll(markup, label)
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], label: str, css: str = "", roles: bool = False) -> str:
+    """A plain table; cells are HTML, the first one heads its row.
+
+    Args:
+        heads: of the columns.
+        rows: of cells.
+        label: what a screen reader calls it.
+        css: class.
+        roles: write out what each part is, for a table that a style lays out as something else on a phone.
+    """
+
+    def part(tag: str, role: str, content: str, more: str = "") -> str:
+        told = f' role="{role}"' if roles else ""
+        return f"<{tag}{told}{more}>{content}</{tag}>"
+
+    def row(cells: Sequence[str]) -> str:
+        first = part("th", "rowheader", cells[0], ' scope="row"')
+        return part("tr", "row", first + "".join(part("td", "cell", c) for c in cells[1:]))
+
+    columns = "".join(part("th", "columnheader", h, ' scope="col"') for h in heads)
+    head = part("thead", "rowgroup", part("tr", "row", columns))
+    body = part("tbody", "rowgroup", "".join(row(cells) for cells in rows))
+    return scroll(part("table", "table", head + body, f' class="{css}"'), label)
 
 
 def score_html(estimate: Estimate) -> str:
