@@ -9,9 +9,10 @@ from typing import Any
 
 from scipy import stats
 
+from harness.claims.asked import asked_of
 from harness.claims.evidence import Evidence, MissingError
 from harness.claims.latents import latent_evidence
-from harness.config.claims import BESIDE, Claim
+from harness.config.claims import BESIDE, Claim, same_model
 from harness.evaluation.cells import file_name
 from harness.statistics import ALPHA, POWER, Comparison, Estimate, compare
 
@@ -124,7 +125,11 @@ def _kept(ours: dict[str, Any], theirs: dict[str, Any] | None) -> Comparison:
 
 
 def _crosscoder(folder: Path, claim: Claim) -> list[Evidence]:
-    # A study of the model's variants is its own; one of checkpoints is of the run's only model.
+    # A study of the model's variants is its own; one of checkpoints is of the folder's only model, or names its model.
     places = [folder / "crosscoder" / name for name in (file_name(claim.model), "checkpoints")]
     place = next((p for p in places if (p / "crosscoder.json").is_file()), places[-1])
-    return latent_evidence(read_record(place / "crosscoder.json", "crosscoder={...}"), claim)
+    record = read_record(place / "crosscoder.json", "crosscoder={...}")
+    own = place == places[0] or len(asked_of(folder).models) < 2
+    if not own and not any(same_model(name, claim.model) for name in record["models"]):
+        raise MissingError(f"{place} is a study of {', '.join(record['models'])}, not of {claim.model}")
+    return latent_evidence(record, claim)

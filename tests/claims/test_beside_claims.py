@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from harness.claims import judge_claim
+from harness.claims import judge_claim, keep_asked
 from harness.config.claims import Claim, ClaimConfig
 
 
@@ -85,6 +85,7 @@ def latents(tmp_path):
     losses = np.random.default_rng(0).normal(0, 0.02, 50)
     study = {
         "config": {"training": {"latents": 512}},
+        "models": {"A": "a", "B": "b", "C": "c"},
         "null": {"pairs": {"A-B-C": 41, "unclassed": 471}},
         "tasks": {
             "pairs": {
@@ -104,6 +105,21 @@ def latents(tmp_path):
     }
     write(tmp_path / "crosscoder" / "checkpoints" / "crosscoder.json", study)
     return tmp_path, losses
+
+
+def test_a_study_of_checkpoints_is_of_one_of_the_folders_models(latents):
+    folder, keys = latents[0], {"variants": ["B+C+B-C"], "against": ["null"], "tasks": ["pairs"]}
+    keep_asked(folder, [], ["m"])
+    assert judge_claim(folder, claim("latents_emerged", **keys), 0.05).verdict == "supported"
+    keep_asked(folder, [], ["m", "other"])
+    found = judge_claim(folder, claim("latents_emerged", **keys), 0.05)
+    assert (found.verdict, found.why) == (
+        "not measured",
+        f"{folder}/crosscoder/checkpoints is a study of A, B, C, not of m",
+    )
+    path = folder / "crosscoder" / "checkpoints" / "crosscoder.json"
+    write(path, {**json.loads(path.read_text()), "models": {"early": "x", "m": "y"}})
+    assert judge_claim(folder, claim("latents_emerged", **keys), 0.05).verdict == "supported"
 
 
 def test_latents_against_the_null(latents):
