@@ -39,7 +39,7 @@ def forest(source: Source, task: str) -> str:
         )
         bar = interval_bar(d, reach, entry.verdict, words)
         sign = SIGNS.get(entry.verdict, "")
-        text = f'{points(d.value)} <span class="ci">{interval(d, points)}</span> {sign}'
+        text = f'{f"{sign} " if sign else ""}{points(d.value)} <span class="ci">{interval(d, points)}</span>'
         rows.append([f"<code>{esc(source.name(row))}</code>", bar, text])
     return table(
         ["variant", f"{points(-reach)} to {points(reach)}", "points"], rows, f"Differences on {task}", "forest"
