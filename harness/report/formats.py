@@ -64,7 +64,9 @@ def to_csv(table: Table) -> str:
     """CSV with a header line."""
     rows = records(table)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    # Cells of other versions, and imported ones, have fewer counts: those with most name the columns first.
+    columns = dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row)
+    writer = csv.DictWriter(buffer, list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()

@@ -10,7 +10,7 @@ import argparse
 import ast
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
@@ -21,10 +21,18 @@ from harness.config.schema import TaskConfig
 from harness.evaluation.asked import Asked, AskedStore
 from harness.evaluation.cells import CellName, CellResult, Outcome, identity_digest
 from harness.evaluation.store import Store
+from harness.report.lm_eval_agrees import check_samples, check_tasks
 from harness.tasks.load import leaves_of
 
 
-def import_run(run: Path, results: Path, model: str, variant: str, metric: str | None = None) -> list[CellResult]:
+def import_run(
+    run: Path,
+    results: Path,
+    model: str,
+    variant: str,
+    metric: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> list[CellResult]:
     """Stores the tasks of a run of lm-eval as cells.
 
     Args:
@@ -33,35 +41,43 @@ def import_run(run: Path, results: Path, model: str, variant: str, metric: str |
         model: the model's name in its tables.
         variant: the row's name.
         metric: ``metric,filter`` that is the score; None takes that of our task of the same name, or the only one.
+        say: is told which cells were in their places before.
 
     Returns:
         The cells.
 
     Raises:
-        ValueError: if the run has no samples, a file is damaged, or the metric is not told.
+        ValueError: if the run has no samples or others than its results speak of, a file is damaged, or the metric is
+            not told. Nothing is stored then.
     """
+    if not variant or "/" in variant:
+        raise ValueError(f"variant {variant!r}: the name of a row, without a slash")
     path = _results_file(run)
     content = _read(path)
     stamp = path.stem.rpartition("_")[2]  # also of --output_path FILE.json, which names the file itself
     files = {p.name[len("samples_") : -len(f"_{stamp}.jsonl")]: p for p in path.parent.glob(f"samples_*_{stamp}.jsonl")}
     if not files:
         raise ValueError(f"{path.parent} has no samples_*_{stamp}.jsonl: run lm_eval with --log_samples")
-    store, words, out = Store(results), AskedStore(results), []
+    check_tasks(content, files, path)
+    store, words = Store(results), AskedStore(results)
+    found: list[tuple[CellResult, list[Outcome], list[Asked]]] = []
     for task, subtasks in _tasks(content, list(files)).items():
         config = compose_task(task, {})[0] if task in known("task") else None
         outcomes: list[Outcome] = []
         asked: list[Asked] = []
         for subtask in subtasks:
-            for row in _samples(files[subtask]):
-                outcome, one = _outcome(row, subtask, config, files[subtask])
-                outcomes.append(outcome)
-                asked.append(one)
+            both = [_outcome(row, subtask, config, files[subtask]) for row in _samples(files[subtask])]
+            check_samples(content, subtask, [outcome for outcome, _ in both], files[subtask])
+            outcomes += [outcome for outcome, _ in both]
+            asked += [one for _, one in both]
         name = CellName(model, variant, task)
-        cell = _cell(name, content, path, subtasks, outcomes, config, metric)
-        words.add(task, asked)
+        found.append((_cell(name, content, path, subtasks, outcomes, config, metric), outcomes, asked))
+    for cell, outcomes, asked in found:
+        if store.path(cell.name).is_file():
+            say(f"{cell.name} was there already: that cell now lies in {results / 'replaced'}")
+        words.add(cell.name.task, asked)
         store.put(cell, outcomes)
-        out.append(cell)
-    return out
+    return [cell for cell, _, _ in found]
 
 
 def _results_file(run: Path) -> Path:
@@ -250,7 +266,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--metric", metavar="NAME,FILTER", help="the score, where no task of ours says it")
     args = parser.parse_args(arguments)
     try:
-        cells = import_run(args.run, args.results, args.model, args.variant, args.metric)
+        cells = import_run(args.run, args.results, args.model, args.variant, args.metric, print)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,6 +1,8 @@
 """lm-eval's own evaluate and its own tracker as oracles of the files that we write and read."""
 
+import csv
 import json
+import shutil
 
 import pytest
 from lm_eval.evaluator import evaluate
@@ -151,13 +153,58 @@ def test_what_is_exported_can_be_imported_again(runs, tmp_path):
     (lambda f: [p.unlink() for p in f.glob("results_*")], "no results_*.json of lm_eval there"),
 ])  # fmt: skip
 def test_runs_that_cannot_be_read(runs, tmp_path, capsys, damage, message):
-    import shutil
-
     shutil.copytree(runs / "theirs" / "lab", tmp_path / "lab")
     damage(tmp_path / "lab")
     arguments = ["import", str(tmp_path / "lab"), "--results", str(tmp_path / "r"), "--model", "m", "--variant", "v"]
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def changed(folder, change):
+    (path,) = folder.glob("samples_lab_gsm8k_*")
+    rows = [json.loads(line) for line in path.read_text().rstrip("\n").split("\n")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in change(rows)))
+
+
+def flip(rows):
+    rows[0]["exact_match"] = 1.0 - rows[0]["exact_match"]
+    return rows
+
+
+@pytest.mark.parametrize(("damage", "message"), [
+    (lambda f: changed(f, lambda rows: [r for r in rows if r["doc_id"] < 5]), r"holds 5 documents, .* speak of 12"),
+    (lambda f: changed(f, flip), r"samples_lab_gsm8k.*: exact_match,.* on average, and the run's results say"),
+    (lambda f: next(f.glob("samples_lab_arc_*")).unlink(), "speaks of lab_arc, and no samples of it"),
+])  # fmt: skip
+def test_samples_that_are_not_those_of_the_results(runs, tmp_path, damage, message):
+    run = tmp_path / "run"
+    shutil.copytree(runs / "exported" / "lab-base__base", run)
+    damage(run)
+    with pytest.raises(ValueError, match=message):
+        import_run(run, tmp_path / "r", "m", "v")
+    assert not (tmp_path / "r" / "cells").exists()
+
+
+def test_an_imported_row_before_or_in_the_place_of_our_own(runs, tmp_path, capsys):
+    ours = Store(runs / "ours")
+    run = runs / "exported" / "lab-base__base"
+    options = ["--results", str(tmp_path), "--model", "lab-base"]
+    assert main(["import", str(run), *options, "--variant", "base"]) == 0
+    for cell in ours:
+        if cell.name.variant != "base":
+            Store(tmp_path).put(cell, ours.outcomes(cell.name))
+    assert main([str(tmp_path)]) == 0
+    with (tmp_path / "table.csv").open() as file:
+        rows = {(row["variant"], row["task"]): row for row in csv.DictReader(file)}
+    assert rows["base", "lab_gsm8k"]["requests"] == ""
+    assert int(rows["oproj_zeroed", "lab_gsm8k"]["requests"]) > 0
+    capsys.readouterr()
+    assert main(["import", str(run), *options, "--variant", "oproj_zeroed"]) == 0
+    told = f"lab-base/oproj_zeroed/lab_gsm8k was there already: that cell now lies in {tmp_path / 'replaced'}"
+    assert told in capsys.readouterr().out
+    assert len(list((tmp_path / "replaced").rglob("lab_gsm8k.json"))) == 1
+    assert main(["import", str(run), *options, "--variant", "../evil"]) == 2
+    assert "the name of a row, without a slash" in capsys.readouterr().err
 
 
 def test_a_metric_that_is_not_told(runs, tmp_path):
