@@ -35,10 +35,15 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     return report
 
 
+_BASELINE = "baseline::"  # cases of cells that regressed
+
+
 def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config) -> Any:
     """Writes the score where pytest would write a dot."""
     if report.outcome == "rerun":
         return "rerun", f"{report.nodeid} WORKER DIED\n", ("WORKER DIED", {"yellow": True})
+    if report.nodeid.startswith(_BASELINE):
+        return "failed", "", "FAILED"  # the line before it has said so
     told = dict(getattr(report, "user_properties", ()))
     if report.when == "call" and report.passed and HELP in told:
         if not told[HELP]:
@@ -115,6 +120,7 @@ def _write_tables(terminalreporter: Any, grid: Grid, against: Against | None) ->
         terminalreporter.write_line(line)
 
 
+@pytest.hookimpl(tryfirst=True)  # before JUnit's file is written
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """The controller judges answers by level, and puts the session's journal away."""
     config = session.config
@@ -177,5 +183,11 @@ def _regressed(config: pytest.Config, bench: Bench, say: Callable[[str], None]) 
         say(f"error: baseline: {error}")
         return True
     for change in config.stash[AGAINST].regressions:
-        say(f"regressed against {results.baseline}: {change.name}: {100 * change.then:.1f} to {100 * change.now:.1f}")
+        told = f"regressed against {results.baseline}: {change.name}: {100 * change.then:.1f} to {100 * change.now:.1f}"
+        say(told)
+        # A case of its own: what reads JUnit's file counts failures, and sees no exit status.
+        name = f"{_BASELINE}{change.name}"
+        place = (str(results.baseline), None, name)
+        report = pytest.TestReport(name, place, keywords={}, outcome="failed", longrepr=told, when="call")
+        config.hook.pytest_runtest_logreport(report=report)
     return bool(config.stash[AGAINST].regressions)

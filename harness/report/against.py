@@ -29,6 +29,7 @@ class Change:
         regressed: the loss exceeds the margin, resolved.
         differs: what else than the weights differs (library versions, dtype, backend): the cause may lie there.
         unpaired: documents of either that the other lacks.
+        patched: the variant's patch is another one than then.
     """
 
     name: CellName
@@ -39,6 +40,7 @@ class Change:
     regressed: bool
     differs: tuple[str, ...]
     unpaired: int
+    patched: bool
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,14 @@ def compare_runs(
     for result, then, c, differs, unpaired in plain:
         p = next(adjusted) if c is not None else 1.0
         regressed = c is not None and p < ALPHA and c.difference.high < -margin
-        changes.append(Change(result.name, then.score, result.score, c, p, regressed, differs, unpaired))
+        known = not (result.identity.get("imported") or then.identity.get("imported"))
+        patched = known and result.identity["patch"] != then.identity["patch"]
+        changes.append(Change(result.name, then.score, result.score, c, p, regressed, differs, unpaired, patched))
     new = tuple(r.name for r in ours if r.name not in theirs)
     return Against(baseline, margin, tuple(changes), new)
+
+
+_HEADS = ("cell", "then", "now", "Δ", "95% interval", "adjusted p", "n")
 
 
 def _p(c: Comparison, margin: float) -> float:
@@ -121,20 +128,19 @@ def against_text(found: Against) -> str:
         ["▼" if c.regressed else "", str(c.name), percent(c.then), percent(c.now), *_difference(c)]
         for c in found.changes
     ]
-    heads = ["", "cell", "then", "now", "Δ", "95% interval", "adjusted p"]
+    heads = ["", *_HEADS]
     lines = [tabulate(rows, headers=heads, disable_numparse=True), "", _sentence(found), *_notes(found)]
     return "\n".join(lines)
 
 
 def against_section(found: Against) -> list[str]:
     """Lines of Markdown: what regressed, and how many cells did not."""
-    heads = ["cell", "then", "now", "Δ", "95% interval", "adjusted p"]
     shown = found.regressions or list(found.changes)
     rows = [
         line([f"{'▼ ' if c.regressed else ''}{c.name}", percent(c.then), percent(c.now), *_difference(c)])
         for c in shown
     ]
-    table = [line(heads), line(["---", *["---:"] * 5]), *rows]
+    table = [line(_HEADS), line(["---", *["---:"] * (len(_HEADS) - 1)]), *rows]
     return [
         f"## Against {found.folder.name}",
         "",
@@ -149,9 +155,9 @@ def against_section(found: Against) -> list[str]:
 
 def _difference(c: Change) -> list[str]:
     if c.comparison is None:
-        return ["not compared", "", ""]
+        return ["not compared", "", "", ""]
     d = c.comparison.difference
-    return [points(d.value), interval(d, points), p_value(c.p)]
+    return [points(d.value), interval(d, points), p_value(c.p), str(d.n)]
 
 
 def _sentence(found: Against) -> str:
@@ -166,9 +172,16 @@ def _sentence(found: Against) -> str:
 
 def _notes(found: Against) -> list[str]:
     notes = [f"not in {found.folder}: {name}" for name in found.new]
-    apart = sorted({key for c in found.changes for key in c.differs} - {"model"})
-    if apart:
-        notes.append(f"the runs differ in {', '.join(apart)} besides the weights")
-    if unpaired := sum(c.unpaired for c in found.changes):
-        notes.append(f"{unpaired} documents of one run are not in the other")
+    if keys := sorted({key for c in found.changes for key in c.differs} - {"model"}):
+        notes.append(f"the runs differ in {', '.join(keys)} besides the weights")
+    if models := sorted({c.name.model for c in found.changes if "model" in c.differs}):
+        notes.append(f"other weights of the model than then: {', '.join(models)}")
+    if patched := sorted({f"{c.name.model}/{c.name.variant}" for c in found.changes if c.patched}):
+        notes.append(f"another patch than then: {', '.join(patched)}")
+    if apart := [c for c in found.changes if c.unpaired]:
+        most = max(c.unpaired for c in apart)
+        cells = "1 cell has" if len(apart) == 1 else f"{len(apart)} cells have"
+        notes.append(
+            f"{cells} documents in one run only (up to {most}): then and now count them, Δ, its interval and n do not"
+        )
     return notes

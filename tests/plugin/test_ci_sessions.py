@@ -22,7 +22,8 @@ def sessions(tmp_path_factory):
     before = pytest_run(folder, *options, "--results", "before", "--junitxml", "before.xml")
     mine.write_text("method: destroy\nmode: zero\nparts: [o_proj]\n")
     summary = {"GITHUB_STEP_SUMMARY": str(folder / "summary.md")}
-    after = pytest_run(folder, *options, "--results", "after", "--baseline", "before", env=summary)
+    told = ("--results", "after", "--baseline", "before", "--junitxml", "after.xml")
+    after = pytest_run(folder, *options, *told, env=summary)
     return folder, before, after
 
 
@@ -44,9 +45,40 @@ def test_scores_stand_in_junits_file(sessions):
 def test_a_resolved_loss_fails_the_session(sessions):
     _, _, after = sessions
     assert after.returncode == 1
-    assert "2 passed" in after.stdout
+    assert "1 failed, 2 passed" in after.stdout
+    assert "baseline::lab-base/mine/lab_arc - regressed against" in after.stdout
+    assert "another patch than then: lab-base/mine" in after.stdout
     assert "regressed against before: lab-base/mine/lab_arc" in after.stdout
     assert "1 cell of 2 regressed at all" in after.stdout
+
+
+def test_a_regression_is_a_case_in_junits_file(sessions):
+    folder, _, _ = sessions
+    suite = next(ElementTree.parse(folder / "after.xml").getroot().iter("testsuite"))
+    assert (suite.get("failures"), suite.get("tests")) == ("1", "3")
+    (case,) = [case for case in suite.iter("testcase") if case.find("failure") is not None]
+    assert (case.get("classname"), case.get("name")) == ("baseline", "lab-base/mine/lab_arc")
+    assert "regressed against before: lab-base/mine/lab_arc: " in case.find("failure").text
+
+
+def test_workers_have_it_too(sessions):
+    folder, _, _ = sessions
+    options = (
+        "--variants",
+        "base,mine",
+        *LIMITS,
+        "--results",
+        "after",
+        "--baseline",
+        "before",
+        "--junitxml",
+        "two.xml",
+    )
+    done = pytest_run(folder, *options, "-n", "2", "-v")
+    assert done.returncode == 1, done.stdout
+    assert "baseline::lab-base/mine/lab_arc - regressed against" in done.stdout
+    suite = next(ElementTree.parse(folder / "two.xml").getroot().iter("testsuite"))
+    assert suite.get("failures") == "1"
 
 
 def test_the_summary_tells_what_was_lost_first(sessions):

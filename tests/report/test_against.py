@@ -43,6 +43,10 @@ def test_a_resolved_loss_is_a_regression(runs):
     assert changes["base"].p == 1.0
     assert [n.variant for n in found.new] == ["fresh"]
     assert "dtype" in changes["base"].differs
+    assert "other weights of the model than then: m" in against_text(found)
+    assert "another patch" not in against_text(found)
+    put(runs[0], "tuned", lambda i: i < 260, patch="of another file")
+    assert "another patch than then: m/tuned" in against_text(compare_runs(*runs))
 
 
 def test_the_margin_is_what_may_be_lost(runs):
@@ -73,7 +77,9 @@ def test_other_documents_and_other_metrics(runs):
     assert (found["tuned"].comparison, found["tuned"].regressed) == (None, False)
     text = against_text(compare_runs(new, old))
     assert "not compared" in text
-    assert "10 documents of one run are not in the other" in text
+    assert (
+        "1 cell has documents in one run only (up to 10): then and now count them, Δ, its interval and n do not" in text
+    )
 
 
 def test_what_people_read(runs):
