@@ -25,6 +25,8 @@ BESIDE = {
     "relative_order": "crosscoder",
 }
 MEASURES = (*OF_CELLS, *BESIDE)
+# Those that lie between 0 and 1.
+SHARES = ("score", "level_1", "level_2", "level_3", "level_4", "delta_bimodal", "circuit_kept", "latents_emerged")
 DIRECTIONS = ("above", "below", "not_below", "not_above", "alike")
 TESTS = ("auto", "mcnemar", "permutation")
 ALL = "all"
@@ -170,16 +172,21 @@ def same_model(one: str, other: str) -> bool:
 
 
 def _check(name: str, config: ClaimConfig) -> None:
-    where = f"conf/claim/{name}.yaml"
-    if config.measure not in MEASURES:
-        raise ValueError(f"{where}: {unknown('measure', config.measure, MEASURES)}")
-    if config.direction not in DIRECTIONS:
-        raise ValueError(f"{where}: {unknown('direction', config.direction, DIRECTIONS)}")
-    if config.test not in TESTS:
-        raise ValueError(f"{where}: {unknown('test', config.test, TESTS)}")
-    if config.margin < 0 or (config.direction == "alike" and config.margin == 0):
-        raise ValueError(f"{where}: margin {config.margin:g}: at least 0, and above 0 for alike")
-    if not config.variants or not config.against:
-        raise ValueError(f"{where}: needs variants, and what they are compared with (against)")
-    if config.measure in OF_CELLS and not config.tasks:
-        raise ValueError(f"{where}: needs tasks to measure {config.measure} on")
+    c, wrong = config, []
+    for key, value, possible in (
+        ("measure", c.measure, MEASURES), ("direction", c.direction, DIRECTIONS), ("test", c.test, TESTS)
+    ):  # fmt: skip
+        if value not in possible:
+            wrong.append(str(unknown(key, value, possible)))
+    if c.margin < 0 or (c.direction == "alike" and c.margin == 0):
+        wrong.append(f"margin {c.margin:g}: at least 0, and above 0 for alike")
+    if c.measure in SHARES and c.margin >= 1:
+        wrong.append(f"margin {c.margin:g}: of {c.measure}, a share, below 1 (0.05 is 5 points)")
+    if not c.variants or not c.against:
+        wrong.append("needs variants, and what they are compared with (against)")
+    if both := sorted(set(c.variants) & set(c.against)):
+        wrong.append(f"{both[0]} is compared with itself: it stands in variants and in against")
+    if c.measure in OF_CELLS and not c.tasks:
+        wrong.append(f"needs tasks to measure {c.measure} on")
+    if wrong:
+        raise ValueError("\n".join(f"conf/claim/{name}.yaml: {text}" for text in wrong))

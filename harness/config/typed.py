@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 T = TypeVar("T")
+_NO_LIST = re.compile(r"Invalid value assigned: \w+ is not a ListConfig, list or tuple")
 
 
 def typed(kind: type[T], content: Any, what: str) -> T:
@@ -24,7 +26,7 @@ def typed(kind: type[T], content: Any, what: str) -> T:
         return OmegaConf.to_object(merged)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         keys = ", ".join(f.name for f in fields(kind))  # type: ignore[arg-type]
-        told, key = str(error).splitlines()[0].rstrip("."), error.full_key
+        told, key = _NO_LIST.sub("expected a list", str(error).splitlines()[0].rstrip(".")), error.full_key
         where = f"{key}: " if key and key not in told else ""
         raise ValueError(f"{what}: {where}{told}. Keys: {keys}") from error
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.anatomy import parse_parts
-from harness.config.claims import compose_claims
+from harness.config.claims import Claim, compose_claims
 from harness.config.compose import compose_model, compose_task, entries_of, expand_tasks, known, names_of, unknown
 from harness.config.paths import LAB_WEIGHTS
 from harness.config.replicas import of_all_seeds, replicas
@@ -119,17 +119,31 @@ def _for_claims(run: RunConfig) -> RunConfig:
     """A run that names claims, and no variants or tasks, runs what they need.
 
     Raises:
-        ValueError: for an unknown claim.
+        ValueError: for an unknown claim, or one that names what there is not.
     """
     claims = [c for c in compose_claims(run.claims, [compose_model(n)[0] for n in names_of(run.model)]) if c.of_cells]
     if not claims or entries_of(run.variants) != ["base"]:
         return run
+    _check_names(claims)
     pairs = [pair for claim in claims for pair in claim.pairs]
     levels = [t for c in claims if c.config.measure.startswith("level") for t in c.config.tasks]
     judged = replace(run.levels, tasks=list(dict.fromkeys([*run.levels.tasks, *levels])))
     variants = list(dict.fromkeys(["base", *(name for v, a, _ in pairs for name in (v, a))]))
     tasks = run.tasks or list(dict.fromkeys(task for _, _, task in pairs))
     return replace(run, variants=variants, tasks=tasks, levels=judged)
+
+
+def _check_names(claims: Sequence[Claim]) -> None:
+    """What claims make a run of is there."""
+    problems = []
+    for claim in claims:
+        named = {"variant": [*claim.config.variants, *claim.config.against], "task": claim.config.tasks}
+        for group, names in named.items():
+            there = known(group)
+            wrong = [unknown(group, name, there) for name in names if name not in there]
+            problems += [f"conf/claim/{claim.name}.yaml: {error}" for error in wrong]
+    if problems:
+        raise ValueError("\n".join(dict.fromkeys(problems)))
 
 
 def _label(task: str, config: TaskConfig, taken: set[str]) -> str:

@@ -12,7 +12,7 @@ from harness.claims import NOT_DECIDED, ClaimVerdict, asked_of, judge_claim
 from harness.config.claims import Claim, claim_names, compose_claims
 from harness.evaluation.store import Store
 from harness.files import write_text
-from harness.report.claims import claims_section
+from harness.report.claims import claims_section, level_text
 from harness.statistics import ALPHA
 
 BESIDE = ("delta", "circuits", "crosscoder")
@@ -84,6 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     for v in verdicts:
         print(f"{v.claim.name}, {v.claim.model}: {v.text}")
+    if verdicts:
+        print(f"{len(verdicts)} claims, each judged at the {level_text(verdicts)} level")
     if missing:
         print(f"not measured: {', '.join(missing)}")
     for problem in problems:

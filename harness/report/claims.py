@@ -15,8 +15,9 @@ from harness.report.lines import line
 SIGNS = {"supported": "✓ supported", "contradicted": "✗ contradicted", "unresolved": "? unresolved"}
 _LEGEND = (
     "What papers state, put to these results. Supported or contradicted: interval and test say so together, at the 5% "
-    "level divided by the number of claims. Unresolved: neither, with the number that would resolve differences as "
-    "large as those seen. All parts of a claim must hold. Δ in points (or the unit named), with its 95% interval."
+    "level divided by the number of claims ({level}). Unresolved: neither, with the number that would resolve "
+    "differences as large as those seen. All parts of a claim must hold. Δ in points (or the unit named), with its 95% "
+    "interval."
 )
 
 
@@ -63,7 +64,13 @@ def claims_section(verdicts: Sequence[ClaimVerdict], title: str = "## Claims") -
         )
         own = [f"`{v.claim.name}`", *([v.claim.model] if len(models) > 1 else [])]
         lines.append(line([*own, sign(v), said, measured_text(v)]))
-    return [title, "", f"{_LEGEND} Here: {told}.", "", *lines, ""]
+    legend = _LEGEND.format(level=level_text(verdicts))
+    return [title, "", f"{legend} Here: {told}.", "", *lines, ""]
+
+
+def level_text(verdicts: Sequence[ClaimVerdict]) -> str:
+    """The level that claims are judged at, which no 95% interval shows."""
+    return " and ".join(dict.fromkeys(f"{100 * v.level:.2g}%" for v in verdicts))
 
 
 def sign(verdict: ClaimVerdict) -> str:

@@ -5,6 +5,7 @@ import pytest
 from harness.claims import AskedClaims, asked_of, keep_asked
 from harness.config.claims import BESIDE, OF_CELLS, claim_names, compose_claim, compose_claims, same_model
 from harness.config.compose import compose_run, known
+from harness.evaluation.grid import plan_grid
 
 PAPERS = (
     "Stethoscope for Networks", "Accelerated Path Patching", "Transformer-Squared", "LoRA-PAR",
@@ -68,7 +69,10 @@ def own_conf(tmp_path, monkeypatch, text):
     ("variants: [a]\ntasks: [t]\ntest: anova\n", "unknown test 'anova'"),
     ("variants: [a]\ntasks: [t]\ndirection: alike\n", "margin 0: at least 0, and above 0 for alike"),
     ("variants: [a]\ntasks: [t]\nmargins: 1\n", "margins"),
-    ("variants: a\ntasks: [t]\n", "conf/claim/mine.yaml: variants: "),
+    ("variants: a\ntasks: [t]\n", "conf/claim/mine.yaml: variants: expected a list. Keys: paper, "),
+    ("variants: [a]\ntasks: [t]\nmargin: 5\n", r"margin 5: of score, a share, below 1 \(0.05 is 5 points\)"),
+    ("variants: [a, b]\nagainst: [b]\ntasks: [t]\n", "b is compared with itself"),
+    ("variants: [a]\nmeasure: scroe\ndirection: over\n", "(?s)unknown measure 'scroe'.*mine.yaml: unknown direction"),
     ("variants: [a]\ntasks: [t]\nfor_model: {lab: {task: x}}\n", "for_model.lab must hold keys among"),
 ])  # fmt: skip
 def test_a_claim_of_ones_own_that_decides_nothing(tmp_path, monkeypatch, text, message):
@@ -83,6 +87,13 @@ def test_every_wrong_file_is_named_at_once(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"mine\.yaml: needs tasks") as caught:
         compose_claims("all", ["lab", "lab-base"])
     assert str(caught.value).count("yours.yaml: variants: ") == 1
+
+
+def test_names_that_a_run_would_be_made_of(tmp_path, monkeypatch):
+    own_conf(tmp_path, monkeypatch, "variants: [oproj_zerod]\ntasks: [lab_gsm9k]\n")
+    message = r"(?s)mine.yaml: unknown variant 'oproj_zerod'. Did you mean oproj_zeroed.*mine.yaml: unknown task 'lab_g"
+    with pytest.raises(ValueError, match=message):
+        plan_grid(compose_run(["model=lab", "claims=[mine]"]))
 
 
 def test_a_claim_of_ones_own(tmp_path, monkeypatch):

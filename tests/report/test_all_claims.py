@@ -38,6 +38,7 @@ def test_each_claim_is_decided_where_it_was_measured(folders, capsys):
     assert main([*map(str, folders), "--claims", ",".join(MINE), "--out", "page.md"]) == 0
     told = capsys.readouterr().out
     assert "mine_up, m: supported: better vs base on words" in told
+    assert "2 claims, each judged at the 2.5% level" in told
     assert "not measured: mine_not" in told
     assert "Not measured here: `mine_not`." in Path("page.md").read_text()
 

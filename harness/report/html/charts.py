@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from harness.report.html.frame import SIGNS, columns, esc, section, table
+from harness.report.html.frame import SIGNS, columns, esc, name_html, section, table
 from harness.report.html.plots import Point, cost_plot, interval_bar
 from harness.report.html.source import Source
 from harness.report.markdown import interval, points
@@ -40,7 +40,7 @@ def forest(source: Source, task: str) -> str:
         bar = interval_bar(d, reach, entry.verdict, words)
         sign = SIGNS.get(entry.verdict, "")
         text = f'{f"{sign} " if sign else ""}{points(d.value)} <span class="ci">{interval(d, points)}</span>'
-        rows.append([f"<code>{esc(source.name(row))}</code>", bar, text])
+        rows.append([name_html(source.name(row)), bar, text])
     return table(
         ["variant", f"{points(-reach)} to {points(reach)}", "points"], rows, f"Differences on {task}", "forest"
     )

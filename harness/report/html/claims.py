@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.claims import ClaimVerdict
-from harness.report.claims import SIGNS, rule_text
-from harness.report.html.frame import esc, section, table
+from harness.report.claims import SIGNS, level_text, rule_text
+from harness.report.html.frame import esc, name_html, section, table
 from harness.report.html.source import Source
 
 
@@ -15,7 +15,8 @@ def claims(source: Source) -> str:
         return ""
     legend = (
         "What papers state, put to these results. Supported or contradicted: interval and test say so together, at the "
-        f"5% level divided by the number of claims ({100 * verdicts[0].level:.2g}%). All parts of a claim must hold."
+        f"5% level divided by the number of claims ({level_text(verdicts)}), and so is the number counted that would "
+        "resolve the others. All parts of a claim must hold. Δ with its 95% interval."
     )
     heads = ["claim", "verdict", "statement", "measured"]
     found = table(heads, [_row(source, v) for v in verdicts], "Claims and verdicts", "claims", roles=True)
@@ -24,7 +25,7 @@ def claims(source: Source) -> str:
 
 def _row(source: Source, v: ClaimVerdict) -> list[str]:
     c = v.claim.config
-    name = f"<code>{esc(v.claim.name)}</code>" + (f"<br>{esc(v.claim.model)}" if source.several else "")
+    name = name_html(v.claim.name) + (f"<br>{esc(v.claim.model)}" if source.several else "")
     css = v.verdict.replace(" ", "-")
     badge = f'<span class="badge {esc(css)}">{esc(SIGNS.get(v.verdict, v.verdict))}</span>'
     small = [

@@ -20,6 +20,11 @@ def esc(text: object) -> str:
     return html.escape(str(text), quote=True)
 
 
+def name_html(text: object) -> str:
+    """A name in code, which may be broken at its underscores."""
+    return f"<code>{esc(text).replace('_', '_<wbr>')}</code>"
+
+
 def slug(text: str) -> str:
     """A name as part of an address."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", file_name(text)).strip(".") or "page"

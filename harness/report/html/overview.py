@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from harness.report.html.charts import forests, mean_cost
 from harness.report.html.claims import claims
-from harness.report.html.frame import SIGNS, delta_html, esc, score_html, scroll, section
+from harness.report.html.frame import SIGNS, delta_html, esc, name_html, score_html, scroll, section
 from harness.report.html.source import Source
 from harness.report.markdown import percent, points
 from harness.report.rows import Entry, Row
@@ -83,8 +83,9 @@ def _grid(source: Source, pages: Mapping[str, str]) -> str:
     if not t.rows:
         return ""
     heads = ["model"] if source.several else []
-    columns = [(h, "") for h in [*heads, "variant", "parameters touched"]]
+    columns = [(h, "") for h in [*heads, "variant"]]
     columns += [(task, _about(source, task)) for task in t.tasks]
+    columns.append(("parameters touched", ""))
     head = "".join(
         f'<th scope="col" aria-sort="none"><button type="button" class="sort" data-column="{i}">{esc(name)}</button>'
         f"{f'<small>{esc(about)}</small>' if about else ''}</th>"
@@ -122,8 +123,8 @@ def _grid_row(source: Source, row: Row, pages: Mapping[str, str]) -> str:
     resolved = any(e.verdict in SIGNS for e in row.entries.values())
     return (
         f'<tr data-name="{esc(row.model)} {esc(row.variant)}" data-resolved="{int(resolved)}">{model}'
-        f'<th scope="row" data-v="{esc(row.variant)}"><code>{esc(row.variant)}</code>{marks}</th>'
-        f'<td data-v="{"" if touched is None else touched}">{shown}</td>{cells}</tr>'
+        f'<th scope="row" data-v="{esc(row.variant)}">{name_html(row.variant)}{marks}</th>'
+        f'{cells}<td data-v="{"" if touched is None else touched}">{shown}</td></tr>'
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.report.html.frame import esc
+from harness.report.html.labels import place_labels
 from harness.statistics import Estimate
 
 WIDTH, HEIGHT, MARGIN = 640, 360, 48
@@ -80,12 +81,16 @@ def cost_plot(found: Sequence[Point], across: str, up: str, label: str) -> str:
         x, _ = at(value, bottom)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{MARGIN}" y2="{HEIGHT - MARGIN}"/>')
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - MARGIN + 16}" text-anchor="middle">{value:g}</text>')
-    for number, p in enumerate(found, 1):
+    numbers = [str(i) for i in range(1, len(found) + 1)]
+    places = place_labels([at(p.x, p.y) for p in found], numbers, (MARGIN, MARGIN / 2, WIDTH, HEIGHT - MARGIN))
+    for number, p, (left_end, base, far) in zip(numbers, found, places, strict=True):
         (x, y), (_, low), (_, high) = at(p.x, p.y), at(p.x, p.low), at(p.x, p.high)
+        led = f'<line class="lead" x1="{x:.1f}" x2="{left_end + 4:.1f}" y1="{y:.1f}" y2="{base - 4:.1f}"/>'
         parts.append(
             f'<g class="point {p.verdict}"><title>{esc(p.name)}: {100 * p.y:.1f} at {p.x:.4g}</title>'
             f'<line class="ci" x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>'
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/><text x="{x + 8:.1f}" y="{y - 6:.1f}">{number}</text></g>'
+            f'{led if far else ""}<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+            f'<text x="{left_end:.1f}" y="{base:.1f}">{number}</text></g>'
         )
     parts.append(f'<text x="{WIDTH / 2}" y="{HEIGHT - 8}" text-anchor="middle">{esc(across)}</text>')
     parts.append(f'<text x="{MARGIN - 32}" y="{MARGIN - 16}">{esc(up)}</text>')
@@ -103,7 +108,11 @@ def _round_steps(low: float, high: float) -> list[float]:
 
 
 def _log_steps(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten between two values, or their ends where there is none."""
+    """1, 2 and 5 times powers of ten between two values; even steps where those are fewer than three."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     found = [m * 10.0**p for p in powers for m in (1, 2, 5) if low <= m * 10.0**p <= high]
-    return found or [float(f"{low:.2g}"), float(f"{high:.2g}")]
+    if len(found) > 2:
+        return found
+    unit = 10.0 ** (math.floor(math.log10(high - low)) - 1)
+    step = next(unit * m for m in (1, 2, 5, 10, 20, 50) if (high - low) / (unit * m) <= 5)
+    return [step * i for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

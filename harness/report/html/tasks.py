@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from harness.config.compose import compose_task
 from harness.report.html.charts import cost_points, forest
-from harness.report.html.frame import SIGNS, columns, delta_html, esc, score_html, section, table
+from harness.report.html.frame import SIGNS, columns, delta_html, esc, name_html, score_html, section, table
 from harness.report.html.plots import cost_plot
 from harness.report.html.source import Source
 from harness.report.markdown import p_value, percent
@@ -24,8 +24,8 @@ _PAIRS = """<form class="filters" aria-label="What is compared">
 <div id="quadrants"></div></div>"""
 _BROWSER = """<form class="filters" id="sample-filters" role="search" aria-label="Documents">
 <label>Show <select id="sample-filter">OPTIONS</select></label>
-<label>base <select id="sample-base"></select></label>
-<label>variant <select id="sample-cell"></select></label>
+<label>Base <select id="sample-base"></select></label>
+<label>Variant <select id="sample-cell"></select></label>
 <label>Group <select id="sample-group"><option value="">any</option></select></label>
 <label>Number <input id="sample-number" type="search" inputmode="numeric" autocomplete="off" size="6"></label>
 <output id="sample-count" aria-live="polite"></output>
@@ -102,7 +102,7 @@ def _numbers(source: Source, rows: list[tuple[Row, Entry]]) -> str:
             ]
         counts = entry.result.counts
         last = [str(entry.result.n), f"{counts['generated_tokens']:,}", f"{entry.result.seconds:.1f}"]
-        name = f"<code>{esc(source.name(row))}</code>"
+        name = name_html(source.name(row))
         lines.append([name, score_html(entry.score), delta_html(entry), *middle, *last])
     return table(heads, lines, "Every number of this task", "numbers")
 
@@ -120,7 +120,7 @@ def _flips(source: Source, rows: list[tuple[Row, Entry]]) -> str:
             f'<span class="lost" style="width:{50 * c.lost / most:.2f}%"></span>'
             f'<span class="gained" style="width:{50 * c.gained / most:.2f}%"></span></span>'
         )
-        lines.append([f"<code>{esc(source.name(row))}</code>", str(c.lost), bars, str(c.gained)])
+        lines.append([name_html(source.name(row)), str(c.lost), bars, str(c.gained)])
     flips = table(["variant", "lost", "lost and gained", "gained"], lines, "Documents lost and gained", "flip-table")
     blocks = [
         f"<h3>Differences to the baseline</h3>{forest(source, rows[0][1].result.name.task)}",
